@@ -1,0 +1,406 @@
+/* Binding a graph to its parameters; programs by (start, stop); the cut. */
+#include "core/network.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "core/arena.h"
+#include "core/infer.h"
+#include "core/pool.h"
+
+/* A program and the versions of all groups that its packed weights were made from. */
+typedef struct entry {
+    struct entry *next;
+    size_t start, stop;
+    tl_program *program;
+    bool *uses;              /* one flag a group: does the stretch hold its parameters? */
+    unsigned long *versions; /* 0: never packed */
+} entry;
+
+struct tl_network {
+    tl_graph *graph;
+    const tl_ops *ops;
+    size_t group_count;
+    tl_parameters **groups;  /* each holds one reference */
+    size_t *lock_order;      /* groups by address, each once */
+    size_t lock_count;
+    tl_tensor *tensors;      /* the graph's parameters in order */
+    size_t *owners;          /* the group of each */
+    const float **data;      /* tensors[i].data */
+    tl_mutex lock;           /* of the programs */
+    entry *programs;
+    unsigned long generation;
+    atomic_size_t prefix_runs;
+};
+
+/* --- creation --------------------------------------------------------------------------- */
+
+static tl_status
+bind_tensors(tl_network *network)
+{
+    const tl_graph *graph = network->graph;
+    tl_param_spec specs[TL_MAX_NODE_PARAMS];
+    size_t group = 0;
+    size_t tensor = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        const tl_node *node = &graph->nodes[i];
+        const size_t count = tl_node_params(graph, node, specs);
+        for (size_t k = 0; k < count; k++) {
+            while (group < network->group_count && tensor == network->groups[group]->count) {
+                group++;
+                tensor = 0;
+            }
+            if (group == network->group_count) {
+                return tl_fail(TL_BAD_VALUE, "parameters hold no tensor for the %s of \"%s\"",
+                               specs[k].name, node->name);
+            }
+            const tl_tensor *bound = &network->groups[group]->tensors[tensor++];
+            if (!tl_shape_equal(&bound->shape, &specs[k].shape)) {
+                return tl_fail(TL_BAD_VALUE, "parameters hold a tensor of another shape for the "
+                               "%s of \"%s\"", specs[k].name, node->name);
+            }
+            network->tensors[node->first_param + k] = *bound;
+            network->owners[node->first_param + k] = group;
+            network->data[node->first_param + k] = bound->data;
+        }
+    }
+    while (group < network->group_count && tensor == network->groups[group]->count) {
+        group++;
+        tensor = 0;
+    }
+    if (group < network->group_count) {
+        return tl_fail(TL_BAD_VALUE, "parameters hold more tensors than the graph has");
+    }
+    return TL_OK;
+}
+
+/* Sorts the groups by address; one that appears twice is locked once. */
+static void
+order_locks(tl_network *network)
+{
+    for (size_t i = 0; i < network->group_count; i++) {
+        size_t at = 0;
+        while (at < network->lock_count &&
+               network->groups[network->lock_order[at]] < network->groups[i]) {
+            at++;
+        }
+        if (at < network->lock_count &&
+            network->groups[network->lock_order[at]] == network->groups[i]) {
+            continue;
+        }
+        memmove(&network->lock_order[at + 1], &network->lock_order[at],
+                (network->lock_count - at) * sizeof network->lock_order[0]);
+        network->lock_order[at] = i;
+        network->lock_count++;
+    }
+}
+
+tl_status
+tl_network_create(tl_network **out, const tl_graph *graph, tl_parameters *const *groups,
+                  size_t group_count, const tl_ops *ops)
+{
+    tl_status status = TL_OUT_OF_MEMORY;
+    tl_network *network = tl_alloc(1, sizeof *network);
+    if (network == NULL) {
+        goto done;
+    }
+    TL_TRY(tl_mutex_init(&network->lock));
+    network->generation = tl_generation();
+    network->ops = ops;
+    TL_TRY(tl_graph_copy(&network->graph, graph));
+    network->groups = tl_alloc(group_count, sizeof(tl_parameters *));
+    network->lock_order = tl_alloc(group_count, sizeof *network->lock_order);
+    network->tensors = tl_alloc(graph->param_count, sizeof *network->tensors);
+    network->owners = tl_alloc(graph->param_count, sizeof *network->owners);
+    network->data = tl_alloc(graph->param_count, sizeof *network->data);
+    if (network->groups == NULL || network->lock_order == NULL || network->tensors == NULL ||
+        network->owners == NULL || network->data == NULL) {
+        status = TL_OUT_OF_MEMORY;
+        goto done;
+    }
+    for (size_t i = 0; i < group_count; i++) {
+        network->groups[network->group_count++] = tl_parameters_share(groups[i]);
+    }
+    order_locks(network);
+    TL_TRY(bind_tensors(network));
+
+    *out = network; /* handed over */
+    network = NULL;
+done:
+    tl_network_destroy(network);
+    return status;
+}
+
+static void
+entry_destroy(entry *e)
+{
+    if (e != NULL) {
+        tl_program_destroy(e->program);
+        tl_free(e->uses);
+        tl_free(e->versions);
+        tl_free(e);
+    }
+}
+
+void
+tl_network_destroy(tl_network *network)
+{
+    if (network == NULL) {
+        return;
+    }
+    while (network->programs != NULL) {
+        entry *next = network->programs->next;
+        entry_destroy(network->programs);
+        network->programs = next;
+    }
+    for (size_t i = 0; i < network->group_count; i++) {
+        tl_parameters_release(network->groups[i]);
+    }
+    tl_graph_destroy(network->graph);
+    tl_free(network->data);
+    tl_free(network->owners);
+    tl_free(network->tensors);
+    tl_free(network->lock_order);
+    tl_free(network->groups);
+    tl_mutex_clear(&network->lock);
+    tl_free(network);
+}
+
+const tl_graph *
+tl_network_graph(const tl_network *network)
+{
+    return network->graph;
+}
+
+const tl_ops *
+tl_network_ops(const tl_network *network)
+{
+    return network->ops;
+}
+
+const tl_tensor *
+tl_network_tensor(const tl_network *network, size_t param)
+{
+    return &network->tensors[param];
+}
+
+/* --- locks ------------------------------------------------------------------------------ */
+
+void
+tl_network_lock_read(tl_network *network)
+{
+    for (size_t i = 0; i < network->lock_count; i++) {
+        tl_rwlock_read(&network->groups[network->lock_order[i]]->lock);
+    }
+}
+
+void
+tl_network_lock_write(tl_network *network)
+{
+    for (size_t i = 0; i < network->lock_count; i++) {
+        tl_rwlock_write(&network->groups[network->lock_order[i]]->lock);
+    }
+}
+
+void
+tl_network_unlock(tl_network *network)
+{
+    for (size_t i = network->lock_count; i-- > 0;) {
+        tl_rwlock_unlock(&network->groups[network->lock_order[i]]->lock);
+    }
+}
+
+void
+tl_network_touch(tl_network *network, const bool *params)
+{
+    for (size_t i = 0; i < network->lock_count; i++) {
+        const size_t group = network->lock_order[i];
+        for (size_t p = 0; p < network->graph->param_count; p++) {
+            if (params[p] && network->groups[network->owners[p]] == network->groups[group]) {
+                network->groups[group]->version++;
+                break;
+            }
+        }
+    }
+}
+
+/* --- programs --------------------------------------------------------------------------- */
+
+static tl_status
+entry_create(entry **out, tl_network *network, size_t start, size_t stop)
+{
+    tl_status status = TL_OUT_OF_MEMORY;
+    entry *e = tl_alloc(1, sizeof *e);
+    if (e == NULL) {
+        goto done;
+    }
+    e->start = start;
+    e->stop = stop;
+    e->uses = tl_alloc(network->group_count, sizeof *e->uses);
+    e->versions = tl_alloc(network->group_count, sizeof *e->versions);
+    if (e->uses == NULL || e->versions == NULL) {
+        goto done;
+    }
+    for (size_t i = start + 1; i <= stop; i++) {
+        const tl_node *node = &network->graph->nodes[i];
+        for (size_t k = 0; k < node->param_count; k++) {
+            e->uses[network->owners[node->first_param + k]] = true;
+        }
+    }
+    TL_TRY(tl_program_create(&e->program, network->graph, network->ops, start, stop));
+
+    *out = e; /* handed over */
+    e = NULL;
+done:
+    entry_destroy(e);
+    return status;
+}
+
+/* The entry for this stretch, made if it is new; holds network->lock. */
+static tl_status
+find_entry(entry **out, tl_network *network, size_t start, size_t stop)
+{
+    for (entry *e = network->programs; e != NULL; e = e->next) {
+        if (e->start == start && e->stop == stop) {
+            *out = e;
+            return TL_OK;
+        }
+    }
+    const tl_status status = entry_create(out, network, start, stop);
+    if (status == TL_OK) {
+        (*out)->next = network->programs;
+        network->programs = *out;
+    }
+    return status;
+}
+
+/* Packs the weights again if they changed; holds network->lock and the groups for reading. */
+static tl_status
+refresh_entry(tl_network *network, entry *e)
+{
+    bool fresh = true;
+    for (size_t i = 0; i < network->group_count; i++) {
+        /* versions are counted from 0, what was packed is remembered as version + 1 */
+        fresh = fresh && (!e->uses[i] || e->versions[i] == network->groups[i]->version + 1);
+    }
+    if (fresh) {
+        return TL_OK;
+    }
+    const tl_status status = tl_program_pack(e->program, network->data);
+    for (size_t i = 0; i < network->group_count; i++) {
+        e->versions[i] = status == TL_OK ? network->groups[i]->version + 1 : 0;
+    }
+    return status;
+}
+
+/* A program ready to run; the groups are held for reading. */
+static tl_status
+ready_program(tl_program **out, tl_network *network, size_t start, size_t stop)
+{
+    tl_status status = TL_OK;
+    entry *e;
+    tl_mutex_lock(&network->lock);
+    if (network->generation != tl_generation()) {
+        network->programs = NULL; /* the parent's; may have been in the making at the fork */
+        network->generation = tl_generation();
+    }
+    TL_TRY(find_entry(&e, network, start, stop));
+    TL_TRY(refresh_entry(network, e));
+    *out = e->program;
+done:
+    tl_mutex_unlock(&network->lock);
+    return status;
+}
+
+tl_status
+tl_network_run(tl_network *network, float *dst, const float *src, size_t count, size_t start,
+               size_t stop)
+{
+    tl_status status = TL_OK;
+    tl_program *program;
+    tl_network_lock_read(network);
+    TL_TRY(ready_program(&program, network, start, stop));
+    TL_TRY(tl_program_run(program, dst, src, count));
+    if (start == 0 && stop != 0) {
+        atomic_fetch_add(&network->prefix_runs, count);
+    }
+done:
+    tl_network_unlock(network);
+    return status;
+}
+
+size_t
+tl_network_prefix_runs(const tl_network *network)
+{
+    return atomic_load(&network->prefix_runs);
+}
+
+tl_status
+tl_network_memory_plan(tl_network *network, tl_network_memory *memory, size_t start, size_t stop)
+{
+    tl_status status = TL_OK;
+    tl_program *program;
+    tl_network_lock_read(network);
+    TL_TRY(ready_program(&program, network, start, stop));
+    *memory = (tl_network_memory){
+        .packed = tl_program_packed_bytes(program),
+        .executor = tl_program_executor_bytes(program),
+    };
+    for (size_t i = 0; i < network->lock_count; i++) {
+        memory->parameters += network->groups[network->lock_order[i]]->arena.size;
+    }
+done:
+    tl_network_unlock(network);
+    return status;
+}
+
+/* --- the cut ---------------------------------------------------------------------------- */
+
+/* True where training must run the node: it has a trainable parameter or is random. */
+static bool
+must_train(const tl_node *node, const bool *trainable)
+{
+    if (node->op == TL_OP_DROPOUT) {
+        return node->dropout.rate > 0;
+    }
+    for (size_t k = 0; k < node->param_count; k++) {
+        if (trainable[node->first_param + k]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether every path to a node behind `cut` leads through `cut`. */
+static bool
+separates(const tl_graph *graph, size_t cut)
+{
+    for (size_t i = cut + 1; i < graph->count; i++) {
+        for (size_t k = 0; k < graph->nodes[i].input_count; k++) {
+            if (graph->nodes[i].inputs[k] < cut) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+size_t
+tl_network_cut(const tl_network *network, const bool *trainable)
+{
+    const tl_graph *graph = network->graph;
+    const size_t output = graph->count - 1;
+    const tl_node *last = &graph->nodes[output];
+    /* the loss is computed from what goes into the output's activation */
+    size_t limit = last->op == TL_OP_ACTIVATION ? last->inputs[0] : output;
+    for (size_t i = 0; i <= limit; i++) {
+        if (must_train(&graph->nodes[i], trainable)) {
+            limit = i - 1; /* node 0 is the input: it has no parameters */
+            break;
+        }
+    }
+    while (!separates(graph, limit)) {
+        limit--;
+    }
+    return limit;
+}

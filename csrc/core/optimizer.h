@@ -1,0 +1,31 @@
+/* Update rules with Keras 3's numbers, computed in float32 as Keras computes them.
+ *
+ * SGD:  m = momentum m - lr g; w += m   (Nesterov: w += momentum m - lr g)
+ * Adam: Kingma, Ba, arXiv:1412.6980, in the epsilon-hat form of keras.optimizers.Adam. */
+#ifndef TL_CORE_OPTIMIZER_H
+#define TL_CORE_OPTIMIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { TL_MAX_SLOTS = 2 };
+
+typedef enum tl_optimizer_kind { TL_SGD, TL_ADAM } tl_optimizer_kind;
+
+typedef struct tl_optimizer {
+    tl_optimizer_kind kind;
+    float momentum; /* SGD */
+    bool nesterov;
+    float beta_1, beta_2, epsilon; /* Adam */
+} tl_optimizer;
+
+/* Arrays of the tensor's size that the rule keeps from step to step: 0, 1 or 2. */
+size_t tl_optimizer_slots(const tl_optimizer *optimizer);
+
+/* One step of one tensor. `step` counts from 1. */
+void tl_optimizer_update(const tl_optimizer *optimizer, float *weights,
+                         float *const slots[TL_MAX_SLOTS], const float *grad, size_t count,
+                         float learning_rate, uint64_t step);
+
+#endif

@@ -1,0 +1,67 @@
+/* The only threads: one crew, many callers, safe across fork; and the only locks.
+ *
+ * The crew is sized by the CPUs that this process may use (affinity and cgroup quota) and
+ * starts at the first job. Callers sleep while the crew works. After a fork the child has a
+ * new crew and every lock is open again: a generation stamp tells which state is stale. */
+#ifndef TL_CORE_POOL_H
+#define TL_CORE_POOL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/status.h"
+
+/* One unit of work. Runs on a crew thread; `index` counts from 0 to count - 1. */
+typedef tl_status (*tl_task)(void *context, size_t index);
+
+/* Runs task(context, i) for every i < count on the crew and waits. After a failure no new
+ * index is begun; the first failure and its sentence are returned. Any number of threads may
+ * call at once, but never a task. */
+tl_status tl_pool_run(tl_task task, void *context, size_t count);
+
+/* How many threads the crew has or will have. */
+size_t tl_pool_threads(void);
+
+/* Sets the size of the crew (1 to 256); 0 means: what the process may use. */
+tl_status tl_pool_set_threads(size_t count);
+
+/* CPUs by affinity and cgroup quota. */
+size_t tl_pool_available(void);
+
+/* Called once at the start of every crew thread; set before the first job. */
+void tl_pool_on_thread_start(void (*hook)(void));
+
+/* Ends the crew after its current jobs; the next job starts a new one. */
+void tl_pool_stop(void);
+
+/* Changes in the child of a fork. State stamped with another value is stale. */
+unsigned long tl_generation(void);
+
+/* Held around calls into code whose own locks a fork must not cut across. */
+void tl_fork_guard_enter(void);
+void tl_fork_guard_leave(void);
+
+/* Many readers or one writer; a waiting writer goes first. */
+typedef struct tl_rwlock {
+    pthread_rwlock_t lock;
+    unsigned long generation;
+} tl_rwlock;
+
+tl_status tl_rwlock_init(tl_rwlock *lock);
+void tl_rwlock_clear(tl_rwlock *lock);
+void tl_rwlock_read(tl_rwlock *lock);
+void tl_rwlock_write(tl_rwlock *lock);
+void tl_rwlock_unlock(tl_rwlock *lock);
+
+typedef struct tl_mutex {
+    pthread_mutex_t lock;
+    unsigned long generation;
+} tl_mutex;
+
+tl_status tl_mutex_init(tl_mutex *mutex);
+void tl_mutex_clear(tl_mutex *mutex);
+void tl_mutex_lock(tl_mutex *mutex);
+void tl_mutex_unlock(tl_mutex *mutex);
+
+#endif

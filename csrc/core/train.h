@@ -1,0 +1,60 @@
+/* Forward and backward of the trainable part, over a whole batch, and the optimizer's step.
+ *
+ * A trainer holds the training arena (activations, gradients, optimizer slots) for the nodes
+ * behind `start`; the arena is made at the first batch and grows when a larger one comes. The
+ * weights stay where they are, in the network's parameters. One caller at a time. */
+#ifndef TL_CORE_TRAIN_H
+#define TL_CORE_TRAIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/loss.h"
+#include "core/network.h"
+#include "core/optimizer.h"
+
+typedef struct tl_trainer tl_trainer;
+
+typedef struct tl_trainer_plan {
+    size_t start;          /* node whose values are the inputs */
+    const bool *trainable; /* one flag a parameter of the network; copied */
+    tl_loss loss;          /* from_logits as the user said; a fitting activation implies it */
+    tl_optimizer optimizer;
+    uint64_t seed; /* of dropout */
+} tl_trainer_plan;
+
+/* The network must outlive the trainer. TL_UNSUPPORTED names a node that cannot be trained
+ * through, TL_BAD_VALUE an output that the loss does not fit. */
+tl_status tl_trainer_create(tl_trainer **out, tl_network *network, const tl_trainer_plan *plan);
+void tl_trainer_destroy(tl_trainer *trainer);
+
+typedef struct tl_batch {
+    const float *inputs;  /* (rows, shape of start) */
+    const float *targets; /* (rows, target columns) */
+    const float *weights; /* (rows) or NULL */
+    size_t rows;
+} tl_batch;
+
+/* Columns that targets must have, and that outputs have. */
+size_t tl_trainer_target_cols(const tl_trainer *trainer);
+size_t tl_trainer_output_cols(const tl_trainer *trainer);
+size_t tl_trainer_start(const tl_trainer *trainer);
+
+/* One step: *value <- the loss before it, outputs (rows, output columns) <- the values that it
+ * was computed from. A batch whose loss is not finite still steps, as in Keras. */
+tl_status tl_trainer_step(tl_trainer *trainer, double *value, float *outputs,
+                          const tl_batch *batch, float learning_rate);
+
+/* Loss and outputs in inference mode, through the same steps as tl_network_run. */
+tl_status tl_trainer_evaluate(tl_trainer *trainer, double *value, float *outputs,
+                              const tl_batch *batch);
+
+uint64_t tl_trainer_iterations(const tl_trainer *trainer);
+void tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations);
+
+/* The optimizer's arrays, all slots of one tensor together (m0, v0, m1, v1, ...). */
+size_t tl_trainer_slot_count(const tl_trainer *trainer);
+float *tl_trainer_slot(const tl_trainer *trainer, size_t index, const tl_tensor **tensor);
+
+#endif

@@ -1,0 +1,156 @@
+/* One loop a step kind; nothing to prepare, and weights only for the affine step. */
+#include "kernels/plain.h"
+
+#include <string.h>
+
+#include "core/activation.h"
+
+static bool
+offers(const tl_step *step)
+{
+    return step->kind != TL_STEP_CONV2D && step->kind != TL_STEP_DEPTHWISE_CONV2D &&
+           step->kind != TL_STEP_DENSE;
+}
+
+static tl_status
+prepare(tl_kernel *kernel, const tl_step *step)
+{
+    const size_t numbers = tl_step_kernel_count(step) + tl_step_bias_count(step);
+    *kernel = (tl_kernel){.packed_bytes = numbers * sizeof(float)};
+    return TL_OK;
+}
+
+static void
+release(tl_kernel *kernel)
+{
+    (void)kernel;
+}
+
+static tl_status
+pack(const tl_kernel *kernel, const tl_step *step, void *packed, const float *weights,
+     const float *bias)
+{
+    const size_t channels = tl_step_bias_count(step);
+    float *numbers = packed;
+    (void)kernel;
+    memcpy(numbers, weights, channels * sizeof *numbers);
+    memcpy(numbers + channels, bias, channels * sizeof *numbers);
+    return TL_OK;
+}
+
+static tl_status
+bind(void **binding, const tl_kernel *kernel, void *packed, void *scratch)
+{
+    (void)kernel;
+    (void)scratch;
+    *binding = packed;
+    return TL_OK;
+}
+
+static void
+unbind(void *binding)
+{
+    (void)binding; /* the program's */
+}
+
+static void
+run_affine(float *dst, const float *src, const float *numbers, size_t pixels, size_t channels)
+{
+    const float *scale = numbers;
+    const float *shift = numbers + channels;
+    for (size_t p = 0; p < pixels; p++) {
+        for (size_t c = 0; c < channels; c++) {
+            dst[p * channels + c] = src[p * channels + c] * scale[c] + shift[c];
+        }
+    }
+}
+
+static void
+run_padding(float *dst, const float *src, const tl_step *step)
+{
+    const size_t channels = step->src_shape.dims[2];
+    const size_t src_row = step->src_shape.dims[1] * channels;
+    const size_t dst_row = step->dst_shape.dims[1] * channels;
+    memset(dst, 0, tl_shape_elements(&step->dst_shape) * sizeof *dst);
+    for (size_t h = 0; h < step->src_shape.dims[0]; h++) {
+        memcpy(dst + (h + step->padding.top) * dst_row + step->padding.left * channels,
+               src + h * src_row, src_row * sizeof *dst);
+    }
+}
+
+static void
+run_average(float *dst, const float *src, size_t pixels, size_t channels)
+{
+    memcpy(dst, src, channels * sizeof *dst);
+    for (size_t p = 1; p < pixels; p++) {
+        for (size_t c = 0; c < channels; c++) {
+            dst[c] += src[p * channels + c];
+        }
+    }
+    for (size_t c = 0; c < channels; c++) {
+        dst[c] /= (float)pixels;
+    }
+}
+
+static void
+run_maximum(float *dst, const float *src, size_t pixels, size_t channels)
+{
+    memcpy(dst, src, channels * sizeof *dst);
+    for (size_t p = 1; p < pixels; p++) {
+        for (size_t c = 0; c < channels; c++) {
+            dst[c] = src[p * channels + c] > dst[c] ? src[p * channels + c] : dst[c];
+        }
+    }
+}
+
+static tl_status
+forward(const tl_kernel *kernel, const tl_step *step, void *binding, float *dst,
+        const float *src, const float *residual)
+{
+    const size_t count = tl_shape_elements(&step->dst_shape);
+    const size_t channels = tl_shape_channels(&step->src_shape);
+    const size_t pixels = tl_shape_elements(&step->src_shape) / channels;
+    (void)kernel;
+    switch (step->kind) {
+    case TL_STEP_AFFINE:
+        run_affine(dst, src, binding, pixels, channels);
+        break;
+    case TL_STEP_ADD:
+        for (size_t i = 0; i < count; i++) {
+            dst[i] = src[i] + residual[i];
+        }
+        break;
+    case TL_STEP_ZERO_PADDING2D:
+        run_padding(dst, src, step);
+        break;
+    case TL_STEP_GLOBAL_AVERAGE_POOLING2D:
+        run_average(dst, src, pixels, channels);
+        break;
+    case TL_STEP_GLOBAL_MAX_POOLING2D:
+        run_maximum(dst, src, pixels, channels);
+        break;
+    case TL_STEP_FLATTEN:
+    case TL_STEP_ACTIVATION:
+        memcpy(dst, src, count * sizeof *dst);
+        break;
+    default:
+        return tl_fail(TL_UNSUPPORTED, "the plain kernels cannot run a %s",
+                       tl_step_kind_name(step->kind));
+    }
+    if (step->function != TL_LINEAR) {
+        tl_activation_forward(dst, dst, count / tl_shape_channels(&step->dst_shape),
+                              tl_shape_channels(&step->dst_shape), step->function);
+    }
+    return TL_OK;
+}
+
+const tl_backend tl_plain_backend = {
+    .name = "plain",
+    .offers = offers,
+    .prepare = prepare,
+    .release = release,
+    .pack = pack,
+    .bind = bind,
+    .unbind = unbind,
+    .forward = forward,
+};

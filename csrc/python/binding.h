@@ -1,0 +1,86 @@
+/* What the files of csrc/python share: module state, object layouts, conversions, errors.
+ *
+ * The only code that includes Python.h and NumPy. A method owns, converts, checks, drops the
+ * GIL, makes one core call, takes the GIL again, translates the status and releases; it has
+ * one exit. */
+#ifndef TL_PYTHON_BINDING_H
+#define TL_PYTHON_BINDING_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#define PY_ARRAY_UNIQUE_SYMBOL tl_numpy_api
+#ifndef TL_IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include "core/graph.h"
+#include "core/network.h"
+#include "core/parameters.h"
+#include "core/status.h"
+#include "core/train.h"
+
+typedef struct module_state {
+    PyTypeObject *graph_type;
+    PyTypeObject *parameters_type;
+    PyTypeObject *network_type;
+    PyTypeObject *trainer_type;
+    PyObject *backend_error;
+} module_state;
+
+extern PyModuleDef tl_module_def;
+extern PyType_Spec tl_graph_spec, tl_parameters_spec, tl_network_spec, tl_trainer_spec;
+
+/* The state of the module that defined the object's type. Borrowed. */
+static inline module_state *
+state_of(PyObject *self)
+{
+    return PyType_GetModuleState(Py_TYPE(self));
+}
+
+typedef struct GraphObject {
+    PyObject_HEAD
+    tl_graph *graph;
+} GraphObject;
+
+typedef struct ParametersObject {
+    PyObject_HEAD
+    tl_parameters *parameters; /* one reference */
+} ParametersObject;
+
+typedef struct NetworkObject {
+    PyObject_HEAD
+    tl_network *network;
+} NetworkObject;
+
+typedef struct TrainerObject {
+    PyObject_HEAD
+    NetworkObject *network; /* owned: must outlive the trainer */
+    tl_trainer *trainer;
+    PyThread_type_lock lock; /* one caller at a time */
+} TrainerObject;
+
+/* errors.c: the only place that picks an exception. */
+
+/* Sets the exception for a failed core call and returns NULL. */
+PyObject *tl_raise(const module_state *state, tl_status status);
+
+/* convert.c: between Python objects and the core's structs. 0, or -1 with an exception. */
+int tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument);
+PyObject *tl_shape_to(const tl_shape *shape);
+
+/* A new reference to a C-contiguous float32 array (rows, *shape); NULL with an exception that
+ * names the argument where it is something else. */
+PyArrayObject *tl_rows_from(PyObject *object, const tl_shape *shape, const char *argument);
+
+/* A new float32 array (rows, *shape), or *shape alone where rows is negative. */
+PyArrayObject *tl_new_array(npy_intp rows, const tl_shape *shape);
+
+/* A new array of `count` flags from a sequence of booleans; free with PyMem_Free. */
+bool *tl_flags_from(PyObject *sequence, size_t count, const char *argument);
+
+/* graph_object.c */
+PyObject *tl_graph_wrap(module_state *state, tl_graph *graph); /* takes the graph over */
+PyObject *tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs);
+
+#endif

@@ -1,0 +1,203 @@
+/* The module tlcore._core: its types, its few functions, its state. */
+#define TL_IMPORTS_NUMPY
+#include "binding.h"
+
+#include "core/arena.h"
+#include "core/pool.h"
+#include "dnnl/backend.h"
+#include "image/pixels.h"
+
+static PyObject *
+set_num_threads(PyObject *module, PyObject *arg)
+{
+    tl_status status;
+    const Py_ssize_t n = PyNumber_AsSsize_t(arg, PyExc_OverflowError);
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (n < 1) {
+        return PyErr_Format(PyExc_ValueError, "n must be at least 1, not %zd", n);
+    }
+    tl_detail_clear();
+    Py_BEGIN_ALLOW_THREADS
+    status = tl_pool_set_threads((size_t)n);
+    Py_END_ALLOW_THREADS
+    if (status != TL_OK) {
+        return tl_raise(PyModule_GetState(module), status);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+get_num_threads(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromSize_t(tl_pool_threads());
+}
+
+static PyObject *
+config(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return Py_BuildValue("{s:s,s:s}", "onednn", tl_dnnl_version(), "isa", tl_dnnl_isa());
+}
+
+static PyObject *
+fail_allocation(PyObject *module, PyObject *arg)
+{
+    const long n = PyLong_AsLong(arg);
+    (void)module;
+    if (n == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    tl_alloc_fail_at(n);
+    Py_RETURN_NONE;
+}
+
+/* pixels_to_float(dst, src, divide, scale, offset) */
+static PyObject *
+pixels_to_float(PyObject *module, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"dst", "src", "divide", "scale", "offset", NULL};
+    PyArrayObject *dst;
+    PyArrayObject *src;
+    double divide;
+    double scale;
+    double offset;
+    (void)module;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!ddd:pixels_to_float", names,
+                                     &PyArray_Type, &dst, &PyArray_Type, &src, &divide, &scale,
+                                     &offset)) {
+        return NULL;
+    }
+    if (PyArray_TYPE(dst) != NPY_FLOAT32 || !PyArray_IS_C_CONTIGUOUS(dst) ||
+        !PyArray_ISBEHAVED(dst)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "dst must be a writable C-contiguous array of float32");
+        return NULL;
+    }
+    if (PyArray_TYPE(src) != NPY_UINT8 || !PyArray_IS_C_CONTIGUOUS(src)) {
+        PyErr_SetString(PyExc_ValueError, "src must be a C-contiguous array of uint8");
+        return NULL;
+    }
+    if (PyArray_SIZE(dst) != PyArray_SIZE(src)) {
+        return PyErr_Format(PyExc_ValueError, "dst must hold as many numbers as src, %zd, not "
+                            "%zd", (Py_ssize_t)PyArray_SIZE(src), (Py_ssize_t)PyArray_SIZE(dst));
+    }
+    const tl_pixel_map map = {(float)divide, (float)scale, (float)offset};
+    Py_BEGIN_ALLOW_THREADS
+    tl_pixels_to_float(PyArray_DATA(dst), PyArray_DATA(src), (size_t)PyArray_SIZE(src), &map);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+    {"mobilenet_v2", (PyCFunction)(void (*)(void))tl_mobilenet_v2_method,
+     METH_VARARGS | METH_KEYWORDS, "The graph of MobileNetV2."},
+    {"pixels_to_float", (PyCFunction)(void (*)(void))pixels_to_float,
+     METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
+    {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
+    {"get_num_threads", get_num_threads, METH_NOARGS, "The size of the crew."},
+    {"config", config, METH_NOARGS, "Versions and instruction set in use."},
+    {"fail_allocation", fail_allocation, METH_O,
+     "Testing: let the n-th allocation from now on fail."},
+    {NULL, NULL, 0, NULL},
+};
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
+{
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+}
+
+static int
+module_exec(PyObject *module)
+{
+    module_state *state = PyModule_GetState(module);
+    import_array1(-1);
+    if (add_type(module, &tl_graph_spec, &state->graph_type) < 0 ||
+        add_type(module, &tl_parameters_spec, &state->parameters_type) < 0 ||
+        add_type(module, &tl_network_spec, &state->network_type) < 0 ||
+        add_type(module, &tl_trainer_spec, &state->trainer_type) < 0) {
+        return -1;
+    }
+    state->backend_error = PyErr_NewExceptionWithDoc(
+        "tlcore.BackendError", "A oneDNN call failed; the message names the call.",
+        PyExc_RuntimeError, NULL);
+    if (state->backend_error == NULL ||
+        PyModule_AddObjectRef(module, "BackendError", state->backend_error) < 0) {
+        return -1;
+    }
+    tl_detail_clear();
+    const tl_status status = tl_dnnl_open();
+    if (status != TL_OK) {
+        tl_raise(state, status);
+        return -1;
+    }
+    (void)Py_AtExit(tl_pool_stop); /* the crew ends before the libraries it runs in */
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    module_state *state = PyModule_GetState(module);
+    Py_VISIT(state->graph_type);
+    Py_VISIT(state->parameters_type);
+    Py_VISIT(state->network_type);
+    Py_VISIT(state->trainer_type);
+    Py_VISIT(state->backend_error);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    module_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->graph_type);
+    Py_CLEAR(state->parameters_type);
+    Py_CLEAR(state->network_type);
+    Py_CLEAR(state->trainer_type);
+    Py_CLEAR(state->backend_error);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    (void)module_clear(module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+PyModuleDef tl_module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "tlcore._core",
+    .m_doc = "The C core of tlcore. Private: use the package.",
+    .m_size = sizeof(module_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void);
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&tl_module_def);
+}

@@ -1,0 +1,403 @@
+/* tlcore._core.Network: a graph bound to parameters, run over batches. */
+#include "binding.h"
+
+#include <time.h>
+
+#include "core/arena.h"
+#include "core/lower.h"
+#include "core/pool.h"
+#include "dnnl/backend.h"
+#include "kernels/plain.h"
+
+static const tl_backend *const backends[] = {&tl_dnnl_backend, &tl_plain_backend};
+static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm};
+
+/* No C call runs longer than about this without a look at the signals. */
+static const double SLICE_SECONDS = 0.05;
+
+static tl_parameters **
+groups_from(PyObject *sequence, PyTypeObject *type, size_t *count)
+{
+    tl_parameters **groups = NULL;
+    PyObject *items = PySequence_Fast(sequence, "parameters must be a sequence of Parameters");
+    if (items == NULL) {
+        return NULL;
+    }
+    *count = (size_t)PySequence_Fast_GET_SIZE(items);
+    groups = PyMem_Calloc(*count + 1, sizeof(tl_parameters *));
+    if (groups == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (size_t i = 0; i < *count; i++) {
+        PyObject *item = PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i);
+        if (!PyObject_TypeCheck(item, type)) {
+            PyErr_Format(PyExc_TypeError, "parameters must hold Parameters, not %.100s",
+                         Py_TYPE(item)->tp_name);
+            PyMem_Free(groups);
+            groups = NULL;
+            goto done;
+        }
+        groups[i] = ((ParametersObject *)item)->parameters; /* borrowed; the network shares it */
+    }
+done:
+    Py_DECREF(items);
+    return groups;
+}
+
+static PyObject *
+network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"graph", "parameters", NULL};
+    module_state *state = PyType_GetModuleState(type);
+    PyObject *graph;
+    PyObject *sequence;
+    size_t count;
+    NetworkObject *self = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Network", names, state->graph_type,
+                                     &graph, &sequence)) {
+        return NULL;
+    }
+    tl_parameters **groups = groups_from(sequence, state->parameters_type, &count);
+    if (groups == NULL) {
+        return NULL;
+    }
+    self = (NetworkObject *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        tl_detail_clear();
+        const tl_status status = tl_network_create(
+            &self->network, ((GraphObject *)graph)->graph, groups, count, &ops);
+        if (status != TL_OK) {
+            tl_raise(state, status);
+            Py_CLEAR(self);
+        }
+    }
+    PyMem_Free(groups);
+    return (PyObject *)self;
+}
+
+static int
+network_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+static void
+network_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    tl_network_destroy(((NetworkObject *)self)->network);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Converts (start, stop); stop -1 is the output. */
+static int
+read_stretch(const NetworkObject *self, Py_ssize_t start, Py_ssize_t stop, size_t *first,
+             size_t *last)
+{
+    const Py_ssize_t count = (Py_ssize_t)tl_network_graph(self->network)->count;
+    if (stop == -1) {
+        stop = count - 1;
+    }
+    if (start < 0 || stop >= count || start > stop) {
+        PyErr_Format(PyExc_ValueError, "start and stop must be nodes in order from 0 to %zd, "
+                     "not %zd and %zd", count - 1, start, stop);
+        return -1;
+    }
+    *first = (size_t)start;
+    *last = (size_t)stop;
+    return 0;
+}
+
+static double
+seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The next slice: as many rows as the last one's speed allows, in whole rounds of the crew. */
+static size_t
+next_slice(size_t rows, double elapsed, size_t threads)
+{
+    const double fitting = (double)rows * SLICE_SECONDS / (elapsed > 1e-6 ? elapsed : 1e-6);
+    const size_t limit = fitting > 8.0 * (double)rows ? 8 * rows : (size_t)fitting;
+    return limit < threads ? threads : limit / threads * threads;
+}
+
+/* Network.run(x, start=0, stop=-1) -> values of stop. New array, or NULL with an exception. */
+static PyObject *
+network_run(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "start", "stop", NULL};
+    NetworkObject *self = (NetworkObject *)op;
+    PyObject *x;
+    Py_ssize_t start = 0;
+    Py_ssize_t stop = -1;
+    size_t first;
+    size_t last;
+    PyArrayObject *src = NULL; /* owned */
+    PyArrayObject *dst = NULL; /* owned, and the result once it is filled */
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|nn:run", names, &x, &start, &stop) ||
+        read_stretch(self, start, stop, &first, &last) < 0) {
+        return NULL;
+    }
+    const tl_graph *graph = tl_network_graph(self->network);
+    const size_t src_count = tl_shape_elements(&graph->nodes[first].shape);
+    const size_t dst_count = tl_shape_elements(&graph->nodes[last].shape);
+    src = tl_rows_from(x, &graph->nodes[first].shape, "x");
+    if (src == NULL) {
+        goto done;
+    }
+    const size_t rows = (size_t)PyArray_DIM(src, 0);
+    dst = tl_new_array((npy_intp)rows, &graph->nodes[last].shape);
+    if (dst == NULL) {
+        goto done;
+    }
+    const size_t threads = tl_pool_threads();
+    size_t slice = 2 * threads;
+    for (size_t row = 0; row < rows;) {
+        const size_t count = rows - row < slice ? rows - row : slice;
+        tl_status status;
+        double elapsed;
+        tl_detail_clear();
+        Py_BEGIN_ALLOW_THREADS
+        elapsed = -seconds();
+        status = tl_network_run(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
+                                (const float *)PyArray_DATA(src) + row * src_count, count,
+                                first, last);
+        elapsed += seconds();
+        Py_END_ALLOW_THREADS
+        if (status != TL_OK) {
+            tl_raise(state_of(op), status);
+            Py_CLEAR(dst);
+            goto done;
+        }
+        row += count;
+        if (row < rows && PyErr_CheckSignals() < 0) {
+            Py_CLEAR(dst);
+            goto done;
+        }
+        slice = next_slice(count, elapsed, threads);
+    }
+done:
+    Py_XDECREF(src);
+    return (PyObject *)dst;
+}
+
+/* Network.cut(trainable) -> node */
+static PyObject *
+network_cut(PyObject *op, PyObject *arg)
+{
+    NetworkObject *self = (NetworkObject *)op;
+    bool *trainable = tl_flags_from(arg, tl_network_graph(self->network)->param_count,
+                                    "trainable");
+    if (trainable == NULL) {
+        return NULL;
+    }
+    const size_t cut = tl_network_cut(self->network, trainable);
+    PyMem_Free(trainable);
+    return PyLong_FromSize_t(cut);
+}
+
+/* --- the lowered list ------------------------------------------------------------------- */
+
+static PyObject *
+step_index(size_t step)
+{
+    return step == TL_NONE ? PyLong_FromLong(-1) : PyLong_FromSize_t(step);
+}
+
+/* Shape of a step's kernel in Keras's layout. */
+static tl_shape
+kernel_shape(const tl_step *step)
+{
+    const size_t in = tl_shape_channels(&step->src_shape);
+    const size_t out = tl_shape_channels(&step->dst_shape);
+    switch (step->kind) {
+    case TL_STEP_CONV2D:
+        return (tl_shape){4, {step->kernel[0], step->kernel[1], in, out}};
+    case TL_STEP_DEPTHWISE_CONV2D:
+        return (tl_shape){4, {step->kernel[0], step->kernel[1], in, 1}};
+    case TL_STEP_DENSE:
+        return (tl_shape){2, {in, out, 0, 0}};
+    default:
+        return tl_shape_1(in);
+    }
+}
+
+/* (kernel, bias), folded; (None, None) for a step without weights. */
+static PyObject *
+folded_weights(tl_network *network, const tl_step *step, const float *const *tensors)
+{
+    const tl_shape shape = kernel_shape(step);
+    const tl_shape bias_shape = tl_shape_1(tl_step_bias_count(step));
+    if (tl_step_kernel_count(step) == 0) {
+        return Py_BuildValue("(OO)", Py_None, Py_None);
+    }
+    PyArrayObject *kernel = tl_new_array(-1, &shape);
+    PyArrayObject *bias = tl_new_array(-1, &bias_shape);
+    if (kernel != NULL && bias != NULL) {
+        Py_BEGIN_ALLOW_THREADS
+        tl_network_lock_read(network);
+        tl_step_fold(step, PyArray_DATA(kernel), PyArray_DATA(bias), tensors);
+        tl_network_unlock(network);
+        Py_END_ALLOW_THREADS
+    }
+    return Py_BuildValue("(NN)", kernel, bias); /* handed over; NULL if one of them is */
+}
+
+static PyObject *
+step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tensors)
+{
+    PyObject *result = NULL;
+    PyObject *weights = folded_weights(self->network, step, tensors);
+    PyObject *inputs = step->has_residual
+                           ? Py_BuildValue("(NN)", step_index(step->src),
+                                           step_index(step->residual))
+                           : Py_BuildValue("(N)", step_index(step->src));
+    if (weights != NULL && inputs != NULL) {
+        result = Py_BuildValue(
+            "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:((nn)(nn)),s:s}", "op",
+            tl_step_kind_name(step->kind), "name",
+            tl_network_graph(self->network)->nodes[step->node].name, "inputs", inputs,
+            "input_shape", tl_shape_to(&step->src_shape), "output_shape",
+            tl_shape_to(&step->dst_shape), "kernel", PyTuple_GET_ITEM(weights, 0), "bias",
+            PyTuple_GET_ITEM(weights, 1), "strides", (Py_ssize_t)step->strides[0],
+            (Py_ssize_t)step->strides[1], "padding", (Py_ssize_t)step->padding.top,
+            (Py_ssize_t)step->padding.bottom, (Py_ssize_t)step->padding.left,
+            (Py_ssize_t)step->padding.right, "activation", tl_function_name(step->function));
+    }
+    Py_XDECREF(inputs);
+    Py_XDECREF(weights);
+    return result;
+}
+
+/* Data of all parameters, in the graph's order; free with PyMem_Free. */
+static const float **
+tensor_data(const tl_network *network)
+{
+    const size_t count = tl_network_graph(network)->param_count;
+    const float **data = PyMem_Calloc(count + 1, sizeof *data);
+    if (data == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        data[i] = tl_network_tensor(network, i)->data;
+    }
+    return data;
+}
+
+/* Network.lowered(start=0, stop=-1) -> list of steps */
+static PyObject *
+network_lowered(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"start", "stop", NULL};
+    NetworkObject *self = (NetworkObject *)op;
+    Py_ssize_t start = 0;
+    Py_ssize_t stop = -1;
+    size_t first;
+    size_t last;
+    tl_lowered *lowered = NULL;
+    const float **data = NULL;
+    PyObject *list = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|nn:lowered", names, &start, &stop) ||
+        read_stretch(self, start, stop, &first, &last) < 0) {
+        return NULL;
+    }
+    data = tensor_data(self->network);
+    if (data == NULL) {
+        return NULL;
+    }
+    tl_detail_clear();
+    const tl_status status = tl_lower(&lowered, tl_network_graph(self->network), first, last);
+    if (status != TL_OK) {
+        tl_raise(state_of(op), status);
+        goto done;
+    }
+    list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < lowered->count; i++) {
+        PyObject *step = step_to_dict(self, &lowered->steps[i], data);
+        if (step == NULL || PyList_Append(list, step) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(step);
+    }
+done:
+    tl_lowered_destroy(lowered);
+    PyMem_Free(data);
+    return list;
+}
+
+/* Network.memory(start=0, stop=-1) -> dict of bytes */
+static PyObject *
+network_memory(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"start", "stop", NULL};
+    NetworkObject *self = (NetworkObject *)op;
+    Py_ssize_t start = 0;
+    Py_ssize_t stop = -1;
+    size_t first;
+    size_t last;
+    tl_status status;
+    tl_network_memory memory;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|nn:memory", names, &start, &stop) ||
+        read_stretch(self, start, stop, &first, &last) < 0) {
+        return NULL;
+    }
+    tl_detail_clear();
+    Py_BEGIN_ALLOW_THREADS
+    status = tl_network_memory_plan(self->network, &memory, first, last);
+    Py_END_ALLOW_THREADS
+    if (status != TL_OK) {
+        return tl_raise(state_of(op), status);
+    }
+    return Py_BuildValue("{s:n,s:n,s:n}", "parameters", (Py_ssize_t)memory.parameters, "packed",
+                         (Py_ssize_t)memory.packed, "executor", (Py_ssize_t)memory.executor);
+}
+
+static PyObject *
+network_prefix_runs(PyObject *op, void *unused)
+{
+    (void)unused;
+    return PyLong_FromSize_t(tl_network_prefix_runs(((NetworkObject *)op)->network));
+}
+
+static PyMethodDef network_methods[] = {
+    {"run", (PyCFunction)(void (*)(void))network_run, METH_VARARGS | METH_KEYWORDS,
+     "Values of node stop for a batch of values of node start."},
+    {"cut", network_cut, METH_O, "The node after which training starts."},
+    {"lowered", (PyCFunction)(void (*)(void))network_lowered, METH_VARARGS | METH_KEYWORDS,
+     "The list of steps that inference runs, with folded weights."},
+    {"memory", (PyCFunction)(void (*)(void))network_memory, METH_VARARGS | METH_KEYWORDS,
+     "Bytes that running from start to stop needs."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef network_getset[] = {
+    {"prefix_runs", network_prefix_runs, NULL,
+     "Images that have been carried through the network from its input so far.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot network_slots[] = {
+    {Py_tp_doc, "A graph bound to the parameters of its nodes, in node order."},
+    {Py_tp_new, network_new},
+    {Py_tp_dealloc, network_dealloc},
+    {Py_tp_traverse, network_traverse},
+    {Py_tp_methods, network_methods},
+    {Py_tp_getset, network_getset},
+    {0, NULL},
+};
+
+PyType_Spec tl_network_spec = {
+    .name = "tlcore._core.Network",
+    .basicsize = sizeof(NetworkObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = network_slots,
+};

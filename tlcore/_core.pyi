@@ -1,0 +1,175 @@
+"""What the C core offers to Python. Private: users see it through the facade."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float32]
+
+class BackendError(RuntimeError):
+    """A oneDNN call failed; the message names the call and its status."""
+
+class ParameterSpec(TypedDict):
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+
+class Node(TypedDict):
+    """One node of a graph. Shapes are those of one image, without the batch axis."""
+
+    op: str
+    name: str
+    inputs: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    attributes: dict[str, Any]
+    parameters: tuple[ParameterSpec, ...]
+
+class Step(TypedDict):
+    """One step of a lowered list, as inference runs it and export writes it.
+
+    `inputs` are indices into the list, -1 is the value at `start`. `kernel` and `bias` are
+    float32 with batch norm folded in: HWIO, (h, w, channels, 1) for depthwise, (in, out) for
+    dense. `padding` is ((top, bottom), (left, right)). A second input is a residual that is
+    added after the bias.
+    """
+
+    op: Literal[
+        "conv2d",
+        "depthwise_conv2d",
+        "dense",
+        "affine",
+        "add",
+        "activation",
+        "zero_padding2d",
+        "global_average_pooling2d",
+        "global_max_pooling2d",
+        "flatten",
+    ]
+    name: str
+    inputs: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    kernel: FloatArray | None
+    bias: FloatArray | None
+    strides: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    activation: Literal["linear", "relu", "relu6", "sigmoid", "softmax"]
+
+class Graph:
+    """Nodes in topological order. Node 0 is the input; the last node is the output."""
+
+    def __init__(self, input_shape: Sequence[int], name: str = "input") -> None: ...
+    def add(self, op: str, name: str, inputs: Sequence[int], **attributes: Any) -> int:
+        """Append a node and return its index.
+
+        conv2d(filters, kernel_size, strides=(1, 1), padding="valid"|"same", use_bias=True)
+        depthwise_conv2d(kernel_size, strides=(1, 1), padding="valid"|"same", use_bias=True)
+        batch_normalization(epsilon=1e-3)
+        relu(max_value=None)            activation(function="relu"|"sigmoid"|"softmax")
+        add()                           zero_padding2d(padding=((t, b), (l, r)))
+        global_average_pooling2d(keepdims=False)   global_max_pooling2d(keepdims=False)
+        flatten()                       dense(units, use_bias=True)     dropout(rate)
+
+        ValueError: an unknown op, a repeated name, a bad attribute, shapes that do not fit.
+        """
+    def extend(self, other: Graph, input: int) -> int:
+        """Append a copy of `other`, its input replaced by node `input`; the index of its output."""
+    @property
+    def nodes(self) -> list[Node]: ...
+    def __len__(self) -> int: ...
+
+def mobilenet_v2(
+    input_shape: Sequence[int] = (224, 224, 3),
+    alpha: float = 1.0,
+    include_top: bool = True,
+    pooling: Literal["avg", "max"] | None = None,
+    classes: int = 1000,
+    classifier_activation: Literal["softmax", "sigmoid", "relu"] | None = "softmax",
+) -> Graph: ...
+
+class Parameters:
+    """A fixed arena of named float32 tensors, shared by every network that uses it."""
+
+    def __init__(self, specs: Sequence[tuple[str, Sequence[int]]]) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def get(self, index: int) -> FloatArray: ...
+    def set(self, values: Sequence[tuple[int, ArrayLike]]) -> None:
+        """Copy values in, all or none; waits for running predictions; raises the version once."""
+    def glorot_uniform(self, index: int, seed: int) -> None:
+        """Draw tensor `index` from glorot_uniform (Keras's fans), from `seed` alone."""
+
+class Network:
+    """A graph bound to the parameters of its nodes, in node order."""
+
+    def __init__(self, graph: Graph, parameters: Sequence[Parameters]) -> None: ...
+    @property
+    def prefix_runs(self) -> int:
+        """Images that have been carried through the network from its input so far."""
+    def run(self, x: ArrayLike, start: int = 0, stop: int = -1) -> FloatArray:
+        """Value of node `stop` for a batch of values of node `start` (n, *shape) -> (n, *shape).
+
+        Any number of threads may call it at once. float32 or uint8 input.
+        """
+    def cut(self, trainable: Sequence[bool]) -> int:
+        """The node after which training starts, given one flag for each parameter tensor.
+
+        The last node whose value depends on neither a trainable parameter nor randomness,
+        moved past every parameter-free node that it can be; never past the logits.
+        """
+    def lowered(self, start: int = 0, stop: int = -1) -> list[Step]: ...
+    def memory(self, start: int = 0, stop: int = -1) -> dict[str, int]:
+        """Bytes: `parameters`, `packed` weights, `executor` (activations and scratch, one a thread)."""
+
+class Trainer:
+    """Loss, gradients and optimizer for the nodes after `start`.
+
+    loss: "binary_crossentropy", "categorical_crossentropy" or "sparse_categorical_crossentropy".
+    A sigmoid or softmax output that matches the loss is trained from its logits.
+    optimizer: {"name": "sgd", "momentum": 0.0, "nesterov": False} or
+    {"name": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        start: int,
+        trainable: Sequence[bool],
+        loss: str,
+        from_logits: bool,
+        optimizer: dict[str, Any],
+        seed: int,
+    ) -> None: ...
+    def train_batch(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        learning_rate: float = 0.001,
+    ) -> tuple[float, FloatArray]:
+        """One step. Returns the loss before it and the outputs (with dropout applied)."""
+    def evaluate_batch(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, FloatArray]:
+        """Loss and outputs in inference mode; nothing changes."""
+    @property
+    def iterations(self) -> int: ...
+    def get_state(self) -> tuple[int, list[FloatArray]]:
+        """Iterations and the optimizer's slots (m0, v0, m1, ... or momentum0, ...)."""
+    def set_state(self, iterations: int, slots: Sequence[ArrayLike]) -> None: ...
+
+def pixels_to_float(
+    dst: FloatArray, src: NDArray[np.uint8], divide: float, scale: float, offset: float
+) -> None:
+    """dst = (src / divide) * scale + offset, each in float32, in this order."""
+
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def config() -> dict[str, str]: ...
+def fail_allocation(n: int) -> None:
+    """Testing: let the n-th allocation of the core from now on fail (0 is the next, -1 none)."""

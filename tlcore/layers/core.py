@@ -1,0 +1,199 @@
+"""Dense layers, activations and dropout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from tlcore import _core
+from tlcore.layers import _arguments as arguments
+from tlcore.layers._arguments import GLOROT_UNIFORM, NOTHING, ZEROS, Only
+from tlcore.layers.layer import Layer
+from tlcore.utils.notes import note
+
+
+def written_initializer(class_name: str) -> dict[str, Any]:
+    """An initializer as Keras 2 writes it, which every later Keras reads."""
+    return {"class_name": class_name, "config": {"seed": None} if "Uniform" in class_name else {}}
+
+
+def add_activation(graph: _core.Graph, node: int, function: str, name: str) -> int:
+    """Append the activation of layer `name` behind `node`; 'linear' needs none."""
+    if function == "linear":
+        return node
+    return graph.add("activation", f"{name}/activation", [node], function=function)
+
+
+class Dense(Layer):
+    """activation(x @ kernel + bias), over the last axis.
+
+    Args:
+        units: size of the output's last axis.
+        activation: None or "linear", "relu", "sigmoid", "softmax".
+        use_bias: whether a bias is added.
+
+    Input (batch, ..., features), output (batch, ..., units), float32. Weights: kernel
+    (features, units), drawn from glorot_uniform, and bias (units,), zeros.
+
+    Raises:
+        ValueError: see `Layer`; regularizers, constraints and other initializers are not there.
+
+    Source: `keras.layers.Dense`.
+    """
+
+    _has_weights = True
+    _neutral: ClassVar[Mapping[str, Only]] = {
+        "kernel_initializer": GLOROT_UNIFORM,
+        "bias_initializer": ZEROS,
+        "kernel_regularizer": NOTHING,
+        "bias_regularizer": NOTHING,
+        "kernel_constraint": NOTHING,
+        "bias_constraint": NOTHING,
+        "lora_rank": NOTHING,
+        "lora_alpha": NOTHING,
+        "quantization_config": NOTHING,
+    }
+    _written: ClassVar[Mapping[str, Any]] = {
+        "kernel_initializer": written_initializer("GlorotUniform"),
+        "bias_initializer": written_initializer("Zeros"),
+        "kernel_regularizer": None,
+        "bias_regularizer": None,
+        "activity_regularizer": None,
+        "kernel_constraint": None,
+        "bias_constraint": None,
+    }
+
+    def __init__(
+        self, units: int, activation: str | None = None, use_bias: bool = True, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = arguments.whole(self._owner, "units", units)
+        self.activation = arguments.activation(self._owner, activation)
+        self.use_bias = arguments.flag(self._owner, "use_bias", use_bias)
+
+    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+        """A dense node and, unless linear, an activation node."""
+        name = name or self.name
+        node = graph.add("dense", name, inputs, units=self.units, use_bias=self.use_bias)
+        return add_activation(graph, node, self.activation, name)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": self.activation,
+            "use_bias": self.use_bias,
+            **self._written,
+        }
+
+
+class Activation(Layer):
+    """An activation as a layer of its own.
+
+    Args:
+        activation: "linear", "relu", "sigmoid" or "softmax" (over the last axis).
+
+    Any input shape; the output has the same.
+
+    Source: `keras.layers.Activation`.
+    """
+
+    def __init__(self, activation: str | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = arguments.activation(self._owner, activation)
+
+    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+        """An activation node; none where it is linear."""
+        if self.activation == "linear":
+            return inputs[0]
+        return graph.add("activation", name or self.name, inputs, function=self.activation)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {**super().get_config(), "activation": self.activation}
+
+
+class ReLU(Layer):
+    """min(max(x, 0), max_value).
+
+    Args:
+        max_value: above 0, or None for no limit; MobileNetV2 has 6.
+
+    Any input shape; the output has the same.
+
+    Source: `keras.layers.ReLU` with negative_slope and threshold 0.
+    """
+
+    _neutral: ClassVar[Mapping[str, Only]] = {
+        "negative_slope": Only("0", lambda value: value in (0, None) or _number(value) == 0),
+        "threshold": Only("0", lambda value: value in (0, None) or _number(value) == 0),
+    }
+
+    def __init__(self, max_value: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.max_value = None
+        if max_value is not None:
+            self.max_value = arguments.number(
+                self._owner, "max_value", max_value, 1e-30, math.inf, "a number above 0 or None"
+            )
+
+    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+        """One relu node."""
+        return graph.add("relu", name or self.name, inputs, max_value=self.max_value)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "max_value": self.max_value,
+            "negative_slope": 0.0,
+            "threshold": 0.0,
+        }
+
+
+def _number(value: Any) -> Any:
+    """The number in what an old file wrote for a NumPy scalar."""
+    return value.get("value") if isinstance(value, dict) else value
+
+
+class Dropout(Layer):
+    """While training, zeros for a share of the values, the others scaled up to keep the mean.
+
+    Args:
+        rate: share of the values, at least 0 and below 1.
+        seed: kept for files; masks come from `tlcore.utils.set_random_seed`, and a note says so.
+
+    Any input shape; the output has the same. Inference passes values through.
+
+    Source: `keras.layers.Dropout`.
+    """
+
+    _neutral: ClassVar[Mapping[str, Only]] = {"noise_shape": NOTHING}
+
+    def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate = arguments.number(
+            self._owner, "rate", rate, 0.0, 1.0, "a number of at least 0 and below 1"
+        )
+        self.seed = None if seed is None else arguments.whole(self._owner, "seed", seed, 0)
+        if seed is not None:
+            note(
+                "Dropout(seed=...) is kept for files, but the masks are drawn from "
+                "tlcore.utils.set_random_seed.",
+                key="dropout seed",
+            )
+
+    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+        """One dropout node."""
+        return graph.add("dropout", name or self.name, inputs, rate=self.rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {
+            **super().get_config(),
+            "rate": self.rate,
+            "noise_shape": None,
+            "seed": self.seed,
+        }

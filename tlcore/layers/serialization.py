@@ -1,0 +1,108 @@
+"""Layers out of descriptions: configurations from files, and nodes of a core graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tlcore import _core
+from tlcore.layers.convolutional import Conv2D, DepthwiseConv2D, ZeroPadding2D
+from tlcore.layers.core import Activation, Dense, Dropout, ReLU
+from tlcore.layers.input_layer import InputLayer
+from tlcore.layers.layer import Layer
+from tlcore.layers.merging import Add
+from tlcore.layers.normalization import BatchNormalization
+from tlcore.layers.pooling import Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D
+
+_classes: dict[str, type[Layer]] = {
+    layer.__name__: layer
+    for layer in (
+        Activation,
+        Add,
+        BatchNormalization,
+        Conv2D,
+        Dense,
+        DepthwiseConv2D,
+        Dropout,
+        Flatten,
+        GlobalAveragePooling2D,
+        GlobalMaxPooling2D,
+        InputLayer,
+        ReLU,
+        ZeroPadding2D,
+    )
+}
+
+_classes["BatchNormalizationV1"] = BatchNormalization  # as TensorFlow 1.13 wrote it
+
+_ops: dict[str, type[Layer]] = {
+    "activation": Activation,
+    "add": Add,
+    "batch_normalization": BatchNormalization,
+    "conv2d": Conv2D,
+    "dense": Dense,
+    "depthwise_conv2d": DepthwiseConv2D,
+    "dropout": Dropout,
+    "flatten": Flatten,
+    "global_average_pooling2d": GlobalAveragePooling2D,
+    "global_max_pooling2d": GlobalMaxPooling2D,
+    "relu": ReLU,
+    "zero_padding2d": ZeroPadding2D,
+}
+
+
+def deserialize(class_name: str, config: Mapping[str, Any]) -> Layer:
+    """The layer that Keras 2, tf-keras, Keras 3 or tlcore wrote as `class_name` and `config`.
+
+    Raises:
+        ValueError: a class or an argument that tlcore does not have; the message names both.
+    """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"The configuration of a {class_name} layer must be a dict.")
+    layer = _classes.get(class_name)
+    if layer is None:
+        allowed = ", ".join(sorted(_classes))
+        raise ValueError(
+            f"tlcore has no layer {class_name!r} (layer {config.get('name')!r}); it has {allowed}."
+        )
+    return layer.from_config(config)
+
+
+def from_nodes(
+    nodes: Sequence[_core.Node], options: Mapping[str, Mapping[str, Any]]
+) -> tuple[list[Layer], dict[str, list[str]]]:
+    """The layers that a core graph's nodes stand for, and what each of them takes.
+
+    Args:
+        nodes: `graph.nodes`.
+        options: for an op, arguments that its layers have and the core's nodes do not.
+
+    Returns:
+        The layers in the nodes' order, and by name the names of the layers that feed each.
+    """
+    layers: list[Layer] = []
+    inbound: dict[str, list[str]] = {}
+    owners: list[str] = []  # for each node the name of its layer
+    for node in nodes:
+        name = node["name"]
+        if node["op"] == "input":
+            layer: Layer = InputLayer(node["output_shape"])
+        elif name.endswith("/activation"):
+            # the second half of a layer such as Dense(activation="softmax")
+            owner = layers[-1]
+            assert isinstance(owner, (Dense, Conv2D, DepthwiseConv2D))
+            owner.activation = node["attributes"]["function"]
+            owners.append(owner.name)
+            continue
+        else:
+            op = node["op"]
+            arguments = {**node["attributes"], **options.get(op, {})}
+            if "function" in arguments:
+                arguments["activation"] = arguments.pop("function")
+            # Keras's applications leave the naming of their poolings to the counter
+            given = None if op.startswith("global_") else name
+            layer = _ops[op](name=given, **arguments)
+        inbound[layer.name] = [owners[i] for i in node["inputs"]]
+        owners.append(layer.name)
+        layers.append(layer)
+    return layers, inbound

@@ -1,0 +1,91 @@
+"""Which files belong to which class: Keras's listing, without hidden folders, with clear errors."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, NoReturn
+
+from tlcore.utils.notes import note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def list_classes(directory: str) -> list[str]:
+    """Names of the folders in `directory`, sorted; hidden ones are left out and said so."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        _raise_unreadable(directory, error)
+    folders = [name for name in names if os.path.isdir(os.path.join(directory, name))]
+    _note_hidden(directory, [name for name in folders if name.startswith(".")])
+    classes = [name for name in folders if not name.startswith(".")]
+    if not classes:
+        raise ValueError(
+            f"Folder {directory!r} must hold one folder of pictures for each class, "
+            f"but it holds no folder."
+        )
+    return classes
+
+
+def list_pictures(
+    directory: str,
+    name: str,
+    formats: Sequence[str],
+    follow_links: bool,
+) -> list[str]:
+    """Paths of the pictures of class `name`, relative to `directory`, in Keras's order."""
+    root = os.path.join(directory, name)
+    if os.path.basename(root) != name:
+        raise ValueError(f"classes must be names of folders in {directory!r}, not {name!r}.")
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f"Folder {root!r} of class {name!r} does not exist.")
+    hidden: list[str] = []
+
+    def stop(error: OSError) -> NoReturn:
+        _raise_unreadable(os.fspath(error.filename), error)
+
+    listed: list[tuple[str, list[str]]] = []
+    for folder, inner, files in os.walk(root, onerror=stop, followlinks=follow_links):
+        hidden += [
+            os.path.relpath(os.path.join(folder, sub), directory)
+            for sub in inner
+            if sub.startswith(".")
+        ]
+        inner[:] = [sub for sub in inner if not sub.startswith(".")]
+        listed.append((folder, files))
+    pictures: list[str] = []
+    for folder, files in sorted(listed, key=lambda entry: entry[0]):
+        for file in sorted(files):
+            if not file.lower().endswith(tuple(formats)):
+                continue
+            if file.lower().endswith(".tiff"):
+                warnings.warn(
+                    'Using ".tiff" files with multiple bands will cause distortion. '
+                    "Please verify your output.",
+                    stacklevel=4,
+                )
+            pictures.append(os.path.join(name, os.path.relpath(os.path.join(folder, file), root)))
+    _note_hidden(directory, sorted(hidden))
+    if not pictures:
+        raise ValueError(
+            f"Folder {root!r} of class {name!r} holds no picture ({', '.join(formats)})."
+        )
+    return pictures
+
+
+def _note_hidden(directory: str, names: list[str]) -> None:
+    if names:
+        word = "folder" if len(names) == 1 else "folders"
+        note(f"left out hidden {word} {', '.join(names)} in {directory!r}")
+
+
+def _raise_unreadable(folder: str, error: OSError) -> NoReturn:
+    if isinstance(error, FileNotFoundError):
+        raise FileNotFoundError(f"Folder {folder!r} does not exist.") from error
+    if isinstance(error, NotADirectoryError):
+        raise NotADirectoryError(f"{folder!r} is not a folder.") from error
+    if isinstance(error, PermissionError):
+        raise PermissionError(f"No permission to read folder {folder!r}.") from error
+    raise OSError(f"Folder {folder!r} cannot be read ({error.strerror}).") from error

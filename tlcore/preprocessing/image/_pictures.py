@@ -1,0 +1,264 @@
+"""One picture: file -> Pillow image -> array, and back.
+
+Pillow's decoding, conversion and resizing are the definition of every pixel value. What is added
+here is that each failure is one sentence that names the file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+    from PIL import Image
+
+PicturePath: TypeAlias = "str | bytes | os.PathLike[str]"
+
+COLOR_MODES = {"grayscale": 1, "rgb": 3, "rgba": 4}
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+
+# What Pillow's readers raise for damaged bytes; SyntaxError comes from a broken PNG.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
+
+
+def check_color_mode(color_mode: str) -> str:
+    if color_mode not in COLOR_MODES:
+        raise ValueError(f"color_mode must be 'grayscale', 'rgb' or 'rgba', not {color_mode!r}.")
+    return color_mode
+
+
+def check_target_size(target_size: Sequence[int]) -> tuple[int, int]:
+    try:
+        height, width = target_size
+        if int(height) == height > 0 and int(width) == width > 0:
+            return int(height), int(width)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(
+        f"target_size must be two positive integers (height, width), not {target_size!r}."
+    )
+
+
+def check_interpolation(interpolation: str) -> str:
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {interpolation!r}."
+        )
+    return interpolation
+
+
+def check_data_format(data_format: str | None) -> str:
+    if data_format not in (None, "channels_last", "channels_first"):
+        raise ValueError(
+            f"data_format must be 'channels_last' or 'channels_first', not {data_format!r}."
+        )
+    return data_format or "channels_last"
+
+
+def load_img(
+    path: PicturePath | io.BytesIO,
+    color_mode: str = "rgb",
+    target_size: Sequence[int] | None = None,
+    interpolation: str = "nearest",
+    keep_aspect_ratio: bool = False,
+) -> Image.Image:
+    """Reads a picture file into a Pillow image, as `keras.utils.load_img` does.
+
+    `target_size` is (height, width). With `keep_aspect_ratio` the centre of the picture is cut to
+    that aspect ratio first. 16- and 32-bit greyscale stay as they are with
+    `color_mode="grayscale"`. The EXIF orientation is not applied.
+
+    Raises FileNotFoundError, PermissionError, PIL.UnidentifiedImageError (not a picture), OSError
+    (truncated or damaged) or ValueError (too many pixels, or a bad argument), naming the file.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    check_color_mode(color_mode)
+    check_interpolation(interpolation)
+    size = None if target_size is None else check_target_size(target_size)
+    name, data = _read_bytes(path)
+    try:
+        img = _convert(Image.open(data), color_mode)
+        # Decoding may have been put off until now, and only here can a failure name the file.
+        img.load()
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(
+            f"Picture {name} has more pixels than Pillow's safety limit of {limit} allows "
+            f"(raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError(
+            f"File {name} is not a picture that Pillow can read."
+        ) from error
+    except _DAMAGE as error:
+        raise OSError(f"Picture {name} is truncated or damaged ({_one_line(error)}).") from error
+    if size is None or img.size == (size[1], size[0]):
+        return img
+    resample = Image.Resampling[interpolation.upper()]
+    box = _centre_box(img.size, size) if keep_aspect_ratio else None
+    return img.resize((size[1], size[0]), resample, box=box)
+
+
+def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, io.BytesIO]:
+    """The name for messages, and the whole file: it is open no longer than it takes to read."""
+    if isinstance(path, io.BytesIO):
+        return "<in memory>", path
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"path must be a path or io.BytesIO, not {type(path).__name__}.")
+    name = repr(os.fsdecode(path))
+    try:
+        with open(path, "rb") as file:
+            return name, io.BytesIO(file.read())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Picture {name} does not exist.") from error
+    except PermissionError as error:
+        raise PermissionError(f"No permission to read picture {name}.") from error
+    except OSError as error:
+        raise OSError(f"Picture {name} cannot be read ({error.strerror}).") from error
+
+
+def _convert(img: Image.Image, color_mode: str) -> Image.Image:
+    if color_mode == "grayscale":
+        return img if img.mode in ("L", "I;16", "I") else img.convert("L")
+    mode = color_mode.upper()
+    return img if img.mode == mode else img.convert(mode)
+
+
+def _centre_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest box of the target's aspect ratio in the middle, in Keras's integer arithmetic."""
+    width, height = size
+    crop_height = min(height, (width * target[0]) // target[1])
+    crop_width = min(width, (height * target[1]) // target[0])
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def img_to_array(
+    img: Image.Image | ArrayLike, data_format: str | None = None, dtype: DTypeLike | None = None
+) -> NDArray[Any]:
+    """A Pillow image as an array (height, width, channels), float32 unless `dtype` says otherwise.
+
+    Values are those of the image (0..255 for 8-bit pictures). ValueError if it is not 2D or 3D.
+    """
+    data_format = check_data_format(data_format)
+    x = np.asarray(img, dtype="float32" if dtype is None else dtype)
+    if x.ndim not in (2, 3):
+        raise ValueError(f"img must have 2 or 3 dimensions, but its shape is {x.shape}.")
+    if x.ndim == 2:
+        x = x[:, :, np.newaxis]
+    return x.transpose(2, 0, 1) if data_format == "channels_first" else x
+
+
+def array_to_img(
+    x: ArrayLike,
+    data_format: str | None = None,
+    scale: bool = True,
+    dtype: DTypeLike | None = None,
+) -> Image.Image:
+    """An array (height, width, 1, 3 or 4 channels) as a Pillow image.
+
+    `scale` stretches the values to 0..255; otherwise they are cut to integers as they are.
+    One channel with values above 255 gives a 32-bit image. ValueError for any other shape.
+    """
+    from PIL import Image
+
+    data_format = check_data_format(data_format)
+    a = np.asarray(x, dtype="float32" if dtype is None else dtype)
+    if a.ndim != 3:
+        raise ValueError(f"x must be one picture with 3 dimensions, but its shape is {a.shape}.")
+    if data_format == "channels_first":
+        a = a.transpose(1, 2, 0)
+    channels = a.shape[2]
+    if channels not in (1, 3, 4):
+        raise ValueError(f"x must have 1, 3 or 4 channels, but its shape is {a.shape}.")
+    if scale:
+        a = a - np.min(a)
+        highest = np.max(a)
+        if highest != 0:
+            a /= highest
+        a *= 255
+    if channels > 1:
+        return Image.fromarray(np.ascontiguousarray(a.astype("uint8")))
+    depth = "int32" if np.max(a) > 255 else "uint8"
+    return Image.fromarray(np.ascontiguousarray(a[:, :, 0].astype(depth)))
+
+
+def save_img(
+    path: PicturePath | IO[bytes],
+    x: ArrayLike,
+    data_format: str | None = None,
+    file_format: str | None = None,
+    scale: bool = True,
+    **kwargs: Any,
+) -> None:
+    """Writes an array as a picture file; the format is `file_format` or the path's extension.
+
+    `kwargs` go to `PIL.Image.Image.save`. A path appears only when the whole file is written.
+    RGBA is written to JPEG as RGB, with a warning. ValueError for an unknown format.
+    """
+    if file_format is None and isinstance(path, (str, bytes, os.PathLike)):
+        file_format = os.path.splitext(os.fsdecode(path))[1][1:]
+    file_format = (file_format or "").lower()
+    img = array_to_img(x, data_format=data_format, scale=scale)
+    if img.mode == "RGBA" and file_format in ("jpg", "jpeg"):
+        warnings.warn(
+            "The JPEG format does not support RGBA images, converting to RGB.", stacklevel=2
+        )
+        img = img.convert("RGB")
+    if isinstance(path, (str, bytes, os.PathLike)):
+        write_picture(os.fsdecode(path), img, file_format, **kwargs)
+    else:
+        img.save(path, format=pillow_format(file_format), **kwargs)
+
+
+def pillow_format(name: str) -> str:
+    """Pillow's name of the format that is called `name` ("jpg" is "JPEG")."""
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    found = known.get(f".{name.lower()}", name.upper())
+    if found not in Image.SAVE:
+        raise ValueError(
+            f"file_format must be a picture format that Pillow writes, such as png or jpg, "
+            f"not {name!r}."
+        )
+    return found
+
+
+def write_picture(path: str, img: Image.Image, file_format: str, **kwargs: Any) -> None:
+    """Encodes in memory and renames into place, so that no reader ever sees half a file."""
+    data = io.BytesIO()
+    try:
+        img.save(data, format=pillow_format(file_format), **kwargs)
+    except OSError as error:
+        raise OSError(f"Picture {path!r} cannot be written ({_one_line(error)}).") from error
+    write_file(path, data.getvalue())
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Writes beside `path` (hidden, with no picture's extension) and renames."""
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(data)
+        os.replace(part, path)
+    except OSError as error:
+        kind = type(error) if isinstance(error, (FileNotFoundError, PermissionError)) else OSError
+        raise kind(f"File {path!r} cannot be written ({error.strerror}).") from error
+    finally:
+        if os.path.lexists(part):
+            os.unlink(part)

@@ -1,0 +1,153 @@
+"""Batches read ahead: a shared crew of threads decodes, a bounded queue decides how far ahead.
+
+The crew only decodes. What a batch still needs afterwards (a user's own function, which may be
+neither thread-safe nor free of randomness) runs in the thread that asks for the result.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import deque
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+# Bytes of batches that may be begun and not yet asked for; one batch always may.
+READ_AHEAD_BYTES = 128 * 2**20
+
+_crew: ThreadPoolExecutor | None = None
+_crew_size = 0
+_crew_lock = threading.Lock()
+
+
+def submit(function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """Run `function` in the crew: as many threads as `tlcore.get_num_threads()` says now."""
+    global _crew, _crew_size
+    from tlcore import _core
+
+    size = _core.get_num_threads()
+    with _crew_lock:
+        if _crew is None or size != _crew_size:
+            if _crew is not None:
+                # What it was given before is still done.
+                _crew.shutdown(wait=False)
+            _crew, _crew_size = ThreadPoolExecutor(size, "tlcore-pictures"), size
+        return _crew.submit(function, *args)
+
+
+def _forget_crew() -> None:
+    """A forked child has none of its parent's threads."""
+    global _crew, _crew_lock
+    _crew, _crew_lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_crew)
+
+
+class Job(Protocol):
+    """How one batch is read."""
+
+    nbytes: int
+
+    def begin(self) -> list[Future[Any]]:
+        """Hand the work to the crew."""
+
+    def finish(self, parts: list[Any]) -> NDArray[Any]:
+        """Make the batch from what the crew returned, in order."""
+
+
+class Reading:
+    """A batch on its way; `result()` waits for it, or raises what went wrong with it."""
+
+    def __init__(self, job: Job, ahead: ReadAhead) -> None:
+        self._job = job
+        self._ahead = ahead
+        self._parts: list[Future[Any]] | None = None
+        self._value: NDArray[Any] | None = None
+        self._error: BaseException | None = None
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self.nbytes = job.nbytes
+
+    def begin(self) -> list[Future[Any]]:
+        with self._lock:
+            if self._parts is None:
+                self._parts = self._job.begin()
+            return self._parts
+
+    def done(self) -> bool:
+        """Whether `result()` would return without waiting for a picture."""
+        return (
+            self._value is not None
+            or self._error is not None
+            or (self._parts is not None and all(part.done() for part in self._parts))
+        )
+
+    def cancel(self) -> None:
+        """Give the batch up: pictures that no thread has taken yet are not read."""
+        if self._value is None and self._error is None:
+            self._fail(CancelledError("this batch was cancelled"))
+
+    def result(self) -> NDArray[Any]:
+        """The batch. Raises what the first bad picture of the batch raised."""
+        if self._error is not None:
+            raise self._error
+        if self._value is not None:
+            return self._value
+        if self._process != os.getpid():
+            # A forked child has none of the threads that were at work on it.
+            self._process, self._parts, self._lock = os.getpid(), None, threading.Lock()
+        try:
+            value = self._job.finish([part.result() for part in self.begin()])
+        except Exception as error:
+            self._fail(error)
+            raise
+        self._value, self._parts = value, []
+        self._ahead.leave(self)
+        return value
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        for part in self._parts or []:
+            part.cancel()
+        self._ahead.leave(self)
+
+
+class ReadAhead:
+    """Begins batches in the order they were asked for, as far ahead as the memory limit lets it."""
+
+    def __init__(self, limit: int = READ_AHEAD_BYTES) -> None:
+        self._limit = limit
+        # Weak: a batch that nobody waits for any more gives its place back by itself.
+        self._waiting: deque[weakref.ref[Reading]] = deque()
+        self._begun: weakref.WeakSet[Reading] = weakref.WeakSet()
+        self._lock = threading.RLock()
+
+    def enter(self, job: Job) -> Reading:
+        reading = Reading(job, self)
+        with self._lock:
+            self._waiting.append(weakref.ref(reading))
+            self._pump()
+        return reading
+
+    def leave(self, reading: Reading) -> None:
+        with self._lock:
+            self._begun.discard(reading)
+            self._pump()
+
+    def _pump(self) -> None:
+        while self._waiting:
+            reading = self._waiting[0]()
+            if reading is not None and not reading.done():
+                used = sum(begun.nbytes for begun in self._begun)
+                if self._begun and used + reading.nbytes > self._limit:
+                    return
+                self._begun.add(reading)
+                reading.begin()
+            self._waiting.popleft()

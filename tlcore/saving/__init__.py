@@ -1,0 +1,277 @@
+"""Models and weights in .h5 files that tf-keras and Keras 3 read too, and theirs read here.
+
+A whole model: `save_model`, `load_model`. Weights alone: `save_weights`, `load_weights`. Class
+names and the way pictures are read travel with both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tlcore.saving._files import PathLike, as_path, write_file
+
+if TYPE_CHECKING:
+    import h5py
+
+    from tlcore.models import Model
+
+__all__ = ["load_model", "load_weights", "save_model", "save_weights"]
+
+_KERAS_VERSION = "2.15.0"  # whose dialect of .h5 is written
+
+
+def save_model(
+    model: Model,
+    filepath: PathLike,
+    overwrite: bool = True,
+    include_optimizer: bool = True,
+) -> None:
+    """Write architecture, weights, settings of `compile` and the optimizer's state into one file.
+
+    tf-keras and Keras 3 open it with `load_model` and predict the same. tf-keras goes on training
+    where tlcore stopped; in Keras 3 call `compile` again before `fit`, as for its own .h5 files.
+
+    Args:
+        model: a built `Sequential` or `Functional`.
+        filepath: where to; it must end in .h5, .hdf5 or .hdf.
+        overwrite: whether a file that is there may be replaced.
+        include_optimizer: whether to keep the settings of `compile` and the optimizer's state.
+
+    Raises:
+        ValueError: another ending, or a model whose input shape is unknown.
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: the file cannot be written; what was there before is untouched.
+
+    Source: `keras.models.save_model`.
+    """
+    from tlcore.saving._config import written
+    from tlcore.saving._order import effective_flags
+    from tlcore.saving._training import write_optimizer
+    from tlcore.saving._weights import write_legacy
+
+    path = _target(filepath, overwrite)
+    flags = effective_flags(model)
+    config = json.dumps(written(model, flags))
+    training = model.compile_config() if include_optimizer else None
+
+    def fill(root: h5py.File) -> None:
+        root.attrs["keras_version"] = _KERAS_VERSION
+        root.attrs["backend"] = "tensorflow"
+        root.attrs["model_config"] = config
+        if training is not None:
+            root.attrs["training_config"] = json.dumps(training)
+        _write_extras(root, model, flags)
+        write_legacy(root.create_group("model_weights"), model, flags)
+        if training is not None:
+            write_optimizer(root, model, flags)
+
+    write_file(path, _image(fill))
+
+
+def load_model(filepath: PathLike, custom_objects: None = None, compile: bool = True) -> Model:
+    """A model from an .h5 file that tlcore, tf-keras or Keras 3 wrote.
+
+    Args:
+        filepath: the file.
+        custom_objects: not there; only None.
+        compile: whether to restore the settings of `compile` and the optimizer's state. What
+            tlcore cannot train is left out with a note.
+
+    Returns:
+        A new `Sequential` or `Functional` with the file's weights.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or holds what tlcore does not have; one sentence names the
+            file and the place in it.
+
+    Source: `keras.models.load_model`.
+    """
+    from tlcore.saving import _config, _hdf5, _order, _training, _weights
+
+    if custom_objects:
+        raise ValueError("custom_objects must be None: tlcore has no layers but its own.")
+    with _hdf5.opened(filepath) as file:
+        text = file.text("model_config")
+        if text is None:
+            raise file.refuse(
+                "it holds no model, only weights; build the model and call load_weights"
+            )
+        description = _config.parsed(file, text, "model_config")
+        groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
+        budget = sum(dataset.size for group in groups for dataset in group.datasets)
+        model = _config.rebuilt(file, description, budget)
+        if not model.built:
+            raise file.refuse("its model does not say what shape its input has")
+        flags = _order.effective_flags(model)
+        _weights.assign(_weights.matched(file, groups, model, flags))
+        _read_extras(file, model)
+        if compile and _training.read_compile(file, model):
+            _training.read_optimizer(file, model, _order.effective_flags(model))
+    return model
+
+
+def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> None:
+    """Write the weights alone.
+
+    A name that ends in .weights.h5 gets Keras 3's arrangement, any other the one of Keras 2 and
+    of the ImageNet files; tf-keras and Keras 3 choose by the same ending.
+
+    Args:
+        model: a built model.
+        filepath: where to; it must end in .h5, .hdf5 or .hdf.
+        overwrite: whether a file that is there may be replaced.
+
+    Raises:
+        ValueError: another ending, or a model that is not built.
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: the file cannot be written; what was there before is untouched.
+
+    Source: `keras.Model.save_weights`.
+    """
+    from tlcore.saving._order import effective_flags
+    from tlcore.saving._weights import write_legacy, write_v3
+
+    path = _target(filepath, overwrite)
+    _check_built(model, "saved")
+    flags = effective_flags(model)
+
+    def fill(root: h5py.File) -> None:
+        if path.name.endswith(".weights.h5"):
+            write_v3(root, model)
+        else:
+            write_legacy(root, model, flags)
+        _write_extras(root, model, None)
+
+    write_file(path, _image(fill))
+
+
+def load_weights(model: Model, filepath: PathLike, by_name: bool = False) -> None:
+    """Read the weights of a weights file or of a whole model's file into `model`.
+
+    Layers and weights are paired by name and, where the names differ, by position.
+
+    Args:
+        model: a built model.
+        filepath: an .h5 file that tlcore, tf-keras or Keras 3 wrote.
+        by_name: take the layers whose names are in the file and leave the others as they are.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the model is not built, or the file is damaged or does not fit; the model is
+            then as before.
+
+    Source: `keras.Model.load_weights`.
+    """
+    from tlcore.saving import _hdf5, _order, _weights
+
+    _check_built(model, "loaded")
+    with _hdf5.opened(filepath) as file:
+        if _weights.is_v3(file):
+            if by_name:
+                raise file.refuse("it numbers its layers, so by_name is not possible")
+            values = _weights.matched_v3(file, model)
+        else:
+            held = file.root
+            if file.has(held, "model_weights"):
+                held = file.group(held, "model_weights")
+            groups = _weights.read_groups(file, held)
+            flags = _order.effective_flags(model)
+            values = _weights.matched(file, groups, model, flags, by_name)
+        _weights.assign(values)
+
+
+# --- helpers --------------------------------------------------------------------------------------
+
+
+def _target(filepath: PathLike, overwrite: bool) -> Path:
+    """The path to write to, its ending checked."""
+    path = as_path(filepath, "filepath")
+    if path.suffix not in (".h5", ".hdf5", ".hdf"):
+        raise ValueError(
+            f"filepath must end in .h5, got {str(path)!r}: tlcore writes Keras's .h5 files."
+        )
+    if not overwrite and path.exists():
+        raise FileExistsError(f"{path} exists, and overwrite is False.")
+    return path
+
+
+def _check_built(model: Model, what: str) -> None:
+    if not model.built:
+        raise ValueError(
+            f"The weights of {model.name!r} cannot be {what}: it is not built; start it with "
+            "tlcore.Input(shape) or call build((None, ...))."
+        )
+
+
+def _image(fill: Callable[[h5py.File], None]) -> bytes:
+    """The bytes of an HDF5 file made by `fill`, all in memory: HDF5 handles full disks badly."""
+    import h5py
+
+    with h5py.File("image.h5", "w", driver="core", backing_store=False) as root:
+        fill(root)
+        root.flush()
+        image: bytes = root.id.get_file_image()
+    return image
+
+
+def _write_extras(root: h5py.File, model: Model, flags: Any) -> None:
+    """Class names, how pictures are read, and flags that Keras's dialect cannot say."""
+    from tlcore.saving._order import all_layers
+
+    if model.class_indices is not None:
+        root.attrs["tlcore_class_indices"] = json.dumps(model.class_indices)
+    if model.reader is not None:
+        root.attrs["tlcore_reader"] = json.dumps(model.reader)
+    if model.input_range is not None:
+        root.attrs["tlcore_input_range"] = json.dumps(list(model.input_range))
+    if flags is not None:
+        layers = dict(all_layers(model))
+        if any(layer.trainable != flags[id(layer)] for layer in layers.values()):
+            said = {path: layer.trainable for path, layer in layers.items()}
+            root.attrs["tlcore_trainable"] = json.dumps(said)
+
+
+def _read_extras(file: Any, model: Model) -> None:
+    """The inverse of `_write_extras`; files of Keras have none of it."""
+    from tlcore.saving._config import parsed
+    from tlcore.saving._order import all_layers, is_model, set_own_flag
+
+    def read(key: str) -> Any:
+        text = file.text(key)
+        return None if text is None else parsed(file, text, key)
+
+    indices = read("tlcore_class_indices")
+    if indices is not None:
+        numbers: list[Any] = list(indices.values()) if isinstance(indices, dict) else [None]
+        if any(type(n) is not int for n in numbers) or sorted(numbers) != list(range(len(numbers))):
+            raise file.refuse("its tlcore_class_indices do not number the classes from 0 on")
+        model.class_indices = indices
+    reader = read("tlcore_reader")
+    if reader is not None:
+        if not isinstance(reader, dict):
+            raise file.refuse("its tlcore_reader is no dict")
+        size = reader.get("target_size")
+        model.reader = {**reader, "target_size": tuple(size) if isinstance(size, list) else size}
+    limits = read("tlcore_input_range")
+    if limits is not None:
+        if (
+            not isinstance(limits, list)
+            or len(limits) != 2
+            or not all(isinstance(limit, (int, float)) for limit in limits)
+        ):
+            raise file.refuse("its tlcore_input_range is not two numbers")
+        model.input_range = (limits[0], limits[1])
+    said = read("tlcore_trainable")
+    if said is not None:
+        for path, layer in all_layers(model):
+            flag = said.get(path) if isinstance(said, dict) else None
+            if not isinstance(flag, bool):
+                raise file.refuse(f"its tlcore_trainable says nothing of the layer {path!r}")
+            if is_model(layer):
+                set_own_flag(layer, flag)
+            else:
+                layer.trainable = flag

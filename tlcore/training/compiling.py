@@ -1,0 +1,304 @@
+"""What every verb of a model stands on: the settings of `compile`, and how features are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlcore import losses, optimizers
+from tlcore.callbacks import History
+from tlcore.metrics import Metric, name_of
+from tlcore.training._checks import real
+from tlcore.training.arguments import check_picture_shape, note_value_range
+from tlcore.training.compiled import Compiled, metric_list
+from tlcore.training.data import ArraySource, Batch, GeneratorSource, IteratorSource, Source
+from tlcore.training.kept_features import KeptFeatures
+from tlcore.training.loop import Means, Prefix
+from tlcore.utils.notes import note
+
+if TYPE_CHECKING:
+    from tlcore.models import Model
+
+FloatArray: TypeAlias = NDArray[np.float32]
+
+
+class Compiling:
+    """`compile` and what it settles; the verbs that use it are in `Trainer`."""
+
+    def __init__(self) -> None:
+        self.history: History | None = None
+        self.stop_training = False
+        self.stop_evaluating = False
+        self.stop_predicting = False
+        self._compiled: Compiled | None = None
+        self._kept = KeptFeatures()
+        self._last_metrics: list[Metric] = []
+        self._training = threading.Lock()
+        self._says_keeping = True
+
+    # --- compile ------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: str | Mapping[str, Any] | optimizers.Optimizer = "rmsprop",
+        loss: str | Mapping[str, Any] | losses.Loss | None = None,
+        loss_weights: None = None,
+        metrics: Sequence[Any] | None = None,
+        weighted_metrics: None = None,
+        run_eagerly: bool | None = False,
+        steps_per_execution: int | None = 1,
+        jit_compile: bool | str | None = "auto",
+        auto_scale_loss: bool = True,
+        *,
+        lr: float | None = None,
+    ) -> None:
+        """Settle how the model trains. What is trainable now stays so until the next `compile`.
+
+        Args:
+            optimizer: 'sgd', 'adam', or an object of `tlcore.optimizers`.
+            loss: 'binary_crossentropy', 'categorical_crossentropy',
+                'sparse_categorical_crossentropy', or an object of `tlcore.losses`; None for a
+                model that only predicts.
+            metrics: a list of 'acc' or 'accuracy' (what that means follows from the shapes, as in
+                Keras 3), names of `tlcore.metrics` and their objects.
+            lr: the learning rate, as old programs pass it; it is applied.
+
+        `jit_compile` and `auto_scale_loss` have no effect; other arguments must keep their
+        defaults.
+
+        Raises:
+            ValueError: something that tlcore does not have.
+            RuntimeError: the model is being trained.
+
+        Source: keras/src/trainers/trainer.py, compile.
+        """
+        for name, value, off in (
+            ("loss_weights", loss_weights, None),
+            ("weighted_metrics", weighted_metrics, None),
+            ("run_eagerly", run_eagerly, False),
+            ("steps_per_execution", steps_per_execution, 1),
+        ):
+            if value and value != off:
+                raise ValueError(f"compile() does not support {name}={value!r}.")
+        compiled = Compiled(
+            optimizers.get(optimizer),
+            None if loss is None else losses.get(loss),
+            metric_list(metrics),
+        )
+        if lr is not None:
+            compiled.optimizer.learning_rate = real("compile", "lr", lr, 0.0)
+            note(
+                f"compile(lr={lr}) is applied: {type(compiled.optimizer).__name__} trains with "
+                f"learning_rate={lr}; Keras takes it from the optimizer, as in "
+                f"Adam(learning_rate={lr}).",
+                key="compile lr",
+            )
+        self._install(compiled)
+
+    def _install(self, compiled: Compiled) -> None:
+        with self._exclusively("compile"):
+            compiled.inherit(self._compiled)
+            if self._model.built:
+                compiled.settle(self._model)
+            self._compiled = compiled
+            self._last_metrics = []
+            self.stop_training = False
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` has been called."""
+        return self._compiled is not None
+
+    @property
+    def optimizer(self) -> optimizers.Optimizer | None:
+        """The optimizer; its `learning_rate` may be set at any time."""
+        return None if self._compiled is None else self._compiled.optimizer
+
+    @property
+    def loss(self) -> losses.Loss | None:
+        """The loss; None before `compile`."""
+        return None if self._compiled is None else self._compiled.loss
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics, once data has shown what 'acc' means; empty before."""
+        return list(self._last_metrics)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of what `evaluate` returns."""
+        if self._compiled is None:
+            return []
+        return ["loss", *(name_of(one) for one in self._compiled.metrics)]
+
+    @property
+    def prefix_runs(self) -> int:
+        """Pictures that have been carried through the network from its input so far."""
+        return self._model.network.prefix_runs if self._model.built else 0
+
+    def compile_config(self) -> dict[str, Any] | None:
+        """What a file keeps of `compile`, in the words of every Keras; None if not compiled."""
+        return None if self._compiled is None else self._compiled.get_config()
+
+    def compile_from_config(self, config: Mapping[str, Any]) -> None:
+        """Compile as a file says that tlcore, Keras 3 or tf-keras wrote.
+
+        Raises ValueError for a loss, metric or optimizer that tlcore does not have.
+        """
+        self._install(Compiled.from_config(config))
+
+    def optimizer_state(self) -> tuple[int, list[FloatArray]]:
+        """Batches trained, and the optimizer's moments (m0, v0, m1, ...; for SGD momentum0, ...).
+
+        (0, []) before the first batch.
+        """
+        if self._compiled is None or not self._compiled.has_trained:
+            return 0, []
+        iterations, slots = self._compiled.trainer.get_state()
+        return iterations, list(slots)
+
+    def set_optimizer_state(self, iterations: int, slots: Sequence[Any]) -> None:
+        """Put back what `optimizer_state` returned for a model with the same trained weights.
+
+        Raises ValueError if the model is not compiled or the arrays do not fit.
+        """
+        compiled = self._settled("set_optimizer_state")
+        with self._exclusively("set_optimizer_state"):
+            compiled.trainer.set_state(iterations, slots)
+            compiled.optimizer.iterations = iterations
+
+    # --- what the verbs share -----------------------------------------------------------------
+
+    @property
+    def _model(self) -> Model:
+        return cast("Model", self)
+
+    @contextlib.contextmanager
+    def _exclusively(self, verb: str) -> Iterator[None]:
+        """Only one thread may change what the model knows; the others are told so."""
+        if not self._training.acquire(blocking=False):
+            raise RuntimeError(
+                f"{verb}() cannot run now: the model {self._model.name!r} is being trained "
+                "(by another thread or by the fit that called this)."
+            )
+        try:
+            yield
+        finally:
+            self._training.release()
+
+    def _compiled_for(self, verb: str) -> Compiled:
+        if self._compiled is None:
+            raise RuntimeError(f"Call compile() before {verb}().")
+        return self._compiled
+
+    def _settled(self, verb: str) -> Compiled:
+        compiled = self._compiled_for(verb)
+        compiled.settle(self._model)
+        return compiled
+
+    def _settle_for(self, compiled: Compiled, data: Source | Batch) -> None:
+        """Build the model if its input shape was unknown until now; check that a loss is there."""
+        self._build_from(data)
+        compiled.settle(self._model)
+        _ = compiled.checked_loss
+
+    def _build_from(self, data: Source | Batch) -> None:
+        if not self._model.built:
+            shape = data.picture_shape() if isinstance(data, Source) else data.read(None).shape[1:]
+            self._model.build((None, *shape))
+
+    def _settle_to_predict(self, data: Source | Batch) -> Compiled:
+        """The settings of `compile`, or without them those of a frozen model."""
+        self._build_from(data)
+        compiled = self._compiled
+        if compiled is not None and compiled.network in (None, self._model.network):
+            compiled.settle(self._model)
+            return compiled
+        return Compiled.for_inference(self._model)
+
+    def _means(self, compiled: Compiled) -> Means:
+        return Means(compiled.checked_loss, compiled.metrics, compiled.outputs)
+
+    def _prefix(
+        self, compiled: Compiled, kept: KeptFeatures | None, start: int | None = None
+    ) -> Prefix:
+        cut = compiled.cut if start is None else start
+        return Prefix(
+            self._model.network,
+            cut,
+            compiled.nodes[cut],
+            compiled.input_shape,
+            compiled.parameters_until(cut),
+            kept,
+        )
+
+    @contextlib.contextmanager
+    def _keeping(
+        self,
+        compiled: Compiled,
+        source: Source | None,
+        keep_features: bool | None,
+        *,
+        arrays: bool,
+        start: int | None = None,
+    ) -> Iterator[Prefix]:
+        """The prefix for a source; `arrays` tells whether rows of arrays will come again."""
+        scope: object | None = None
+        cut = compiled.cut if start is None else start
+        worth = bool(compiled.parameters_until(cut))
+        if source is not None and worth and keep_features is not False:
+            if isinstance(source, GeneratorSource) and keep_features:
+                raise ValueError(
+                    "keep_features=True needs data that can be asked for by index, got a Python "
+                    "generator."
+                )
+            if isinstance(source, IteratorSource) and source.iterator.pure:
+                scope = Source.ALWAYS
+            elif keep_features or (isinstance(source, ArraySource) and arrays):
+                scope = object()
+        if source is not None:
+            source.scope = scope
+        self._kept.begin()
+        try:
+            yield self._prefix(compiled, None if scope is None else self._kept, cut)
+        finally:
+            if scope is not None and scope is not Source.ALWAYS:
+                self._kept.forget(scope)
+
+    def _say_keeping(self, compiled: Compiled) -> None:
+        if not self._says_keeping:
+            return
+        self._says_keeping = False
+        node = compiled.nodes[compiled.cut]
+        numbers = int(np.prod(node["output_shape"]))
+        note(
+            f"fit runs the frozen layers, up to {node['name']!r}, once a picture and keeps their "
+            f"{numbers} numbers; the results are the same (keep_features=False turns it off).",
+            key=object(),
+        )
+
+    def _accept(self, source: Source | None, other: Source | None) -> None:
+        """Compare iterators with the model; `source`, of `fit`, also teaches it its classes."""
+        model = self._model
+        for one in (source, other):
+            if isinstance(one, IteratorSource):
+                check_picture_shape(one, model.input_shape[1:])
+                note_value_range(one.iterator, model.input_range)
+        if isinstance(source, IteratorSource):
+            classes = source.iterator.class_indices
+            if classes:
+                model.class_indices = dict(classes)
+                if source.iterator.reader:
+                    model.reader = dict(source.iterator.reader)
+            if isinstance(other, IteratorSource):
+                theirs = other.iterator.class_indices
+                if classes and theirs and dict(theirs) != dict(classes):
+                    raise ValueError(
+                        f"validation_data has the classes {list(theirs)}, but the training data "
+                        f"has {list(classes)}; pass classes={list(classes)} to both generators."
+                    )

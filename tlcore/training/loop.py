@@ -1,0 +1,169 @@
+"""The parts of an epoch: pictures to features, batches in order, means of what they gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlcore import _core, losses, metrics
+from tlcore.training.arguments import check_pictures
+from tlcore.training.data import Array, Batch, Stream
+from tlcore.training.kept_features import KeptFeatures
+from tlcore.utils.notes import note
+
+FloatArray: TypeAlias = NDArray[np.float32]
+Stamp: TypeAlias = tuple[int, ...]
+
+
+class Prefix:
+    """Carries pictures from the input to the cut, each only once where its features are kept."""
+
+    def __init__(
+        self,
+        network: _core.Network,
+        cut: int,
+        node: _core.Node,
+        input_shape: tuple[int, ...],
+        parameters: Sequence[_core.Parameters],
+        kept: KeptFeatures | None,
+    ) -> None:
+        self._network = network
+        self._cut = cut
+        self._shape = tuple(node["output_shape"])
+        self._input_shape = input_shape
+        self._parameters = parameters
+        self._kept = kept
+
+    def stamp(self) -> Stamp:
+        """Which cut and which weights features belong to."""
+        return (self._cut, *(parameters.version for parameters in self._parameters))
+
+    def absorb_step(self, before: Stamp) -> None:
+        """A training step has run since `before`: it changed no weight of the prefix.
+
+        Its parameters may share a block with trained ones, whose version every step raises by 1.
+        """
+        after = self.stamp()
+        by_one = all(new - old <= 1 for old, new in zip(before, after, strict=True))
+        if self._kept is not None and after != before and by_one:
+            self._kept.restamp(before, after)
+
+    def begin(self, batch: Batch) -> None:
+        """Start reading the pictures that `features` will need."""
+        if self._kept is None or batch.keys is None:
+            batch.begin(None)
+        else:
+            self._kept.renew(self.stamp())
+            batch.begin(self._kept.missing(batch.keys))
+
+    def features(self, batch: Batch) -> FloatArray:
+        """(n, ...) values at the cut."""
+        if self._kept is None or batch.keys is None:
+            return self.run(batch.read(None))
+        stamp = self.stamp()
+        self._kept.renew(stamp)
+        features = np.empty((batch.size, *self._shape), np.float32)
+        missing = self._kept.take(batch.keys, features)
+        if missing:
+            fresh = self.run(batch.read(missing))
+            features[missing] = fresh
+            if self.stamp() == stamp:  # nobody set weights meanwhile
+                self._kept.add(stamp, [batch.keys[row] for row in missing], fresh)
+        return features
+
+    def run(self, x: Any) -> FloatArray:
+        """The values at the cut of these pictures, computed."""
+        pictures = check_pictures(x, self._input_shape)
+        if self._cut == 0:
+            return pictures.astype(np.float32, copy=False)
+        return self._network.run(pictures, 0, self._cut)
+
+
+def walk(stream: Stream, steps: int | None, prefix: Prefix, *, across: bool) -> Iterator[Batch]:
+    """Up to `steps` batches, None: to the end of the pass; `across`: on into the next pass.
+
+    Where it helps, the batch after the one that is handed out is being read meanwhile.
+    """
+    draw = stream.draw_across if across else stream.draw
+    ahead: Batch | None = None
+    try:
+        for step in count():
+            if steps is not None and step >= steps:
+                return
+            batch, ahead = ahead or draw(), None
+            if batch is None:
+                return
+            if stream.source.reads_ahead and steps is not None:
+                if step == 0:
+                    prefix.begin(batch)
+                if step + 1 < steps:
+                    ahead = draw()
+                    if ahead is not None:
+                        prefix.begin(ahead)
+            yield batch
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+
+
+class Means:
+    """Loss and metrics of an epoch so far, weighed by the number of images of each batch."""
+
+    def __init__(
+        self, loss: losses.Loss, identifiers: Sequence[metrics.Identifier], outputs: int
+    ) -> None:
+        self._loss = loss
+        self._identifiers = identifiers
+        self._outputs = outputs
+        self._total = 0.0
+        self.images = 0
+        self.metrics: list[metrics.Metric] = []
+        self._beside: list[metrics.Metric] = []
+
+    def update(self, loss: float, targets: Array, outputs: FloatArray) -> None:
+        """Add a batch."""
+        if not self.images:
+            self._resolve(targets.shape)
+        self._total += loss * len(targets)
+        self.images += len(targets)
+        for metric in self.all_metrics:
+            metric.update_state(targets, outputs)
+
+    def logs(self) -> dict[str, float]:
+        """What callbacks and the history see, in Keras 3's (alphabetical) order."""
+        logs = {metric.name: metric.result() for metric in self.all_metrics}
+        logs["loss"] = self._total / self.images if self.images else 0.0
+        return dict(sorted(logs.items()))
+
+    @property
+    def all_metrics(self) -> list[metrics.Metric]:
+        """Those asked for and those that stand beside them."""
+        return [*self.metrics, *self._beside]
+
+    def listed(self) -> float | list[float]:
+        """What `evaluate` returns: the loss and the metrics that were asked for."""
+        values = [self.logs()["loss"], *(metric.result() for metric in self.metrics)]
+        return values[0] if len(values) == 1 else values
+
+    def _resolve(self, target_shape: tuple[int, ...]) -> None:
+        self.metrics = [
+            metrics.resolve(identifier, target_shape, self._outputs)
+            for identifier in self._identifiers
+        ]
+        if not isinstance(self._loss, losses.BinaryCrossentropy) or self._outputs < 2:
+            return
+        names = {metric.name for metric in self.metrics}
+        for metric in self.metrics:
+            beside = f"binary_{metric.name}"
+            if metric.name.lower() in metrics.AUTO_NAMES and beside not in names:
+                self._beside.append(metrics.BinaryAccuracy(name=beside))
+                note(
+                    f"{metric.name} counts the pictures whose largest output is the right one, as "
+                    f"in Keras 3; {beside} counts each of the {self._outputs} outputs by itself, "
+                    f"which Keras up to 2.3 called {metric.name}.",
+                    key=("two accuracies", metric.name),
+                )

@@ -1,0 +1,151 @@
+"""Where pretrained weights come from: a folder, the cache, Keras's folder, or Keras's server.
+
+Nothing is ever substituted: the exact file is found, or a FileNotFoundError names it and says
+where it may be put. What is downloaded is checked before it gets its name in the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tlcore.saving._files import PathLike
+from tlcore.utils.notes import note
+
+if TYPE_CHECKING:
+    from tlcore.models import Model
+
+__all__ = ["class_index", "imagenet_path", "load_into", "search_folders"]
+
+ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+ROWS = (96, 128, 160, 192, 224)
+
+_SERVER = "https://storage.googleapis.com"
+_WEIGHTS_URL = f"{_SERVER}/tensorflow/keras-applications/mobilenet_v2"
+_INDEX_URL = f"{_SERVER}/download.tensorflow.org/data/imagenet_class_index.json"
+_INDEX_FILE = "imagenet_class_index.json"
+_INDEX_HASH = "md5:c2c37ea517e94d9795004a39431a14cb"
+
+_class_index: dict[str, tuple[str, str]] | None = None
+
+
+def imagenet_path(alpha: float, rows: int, include_top: bool) -> Path:
+    """The file with MobileNetV2's ImageNet weights, downloaded if it is nowhere yet.
+
+    Args:
+        alpha: 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4.
+        rows: height of the pictures: 96, 128, 160, 192 or 224; with any other height the weights
+            of 224 are taken, and a note says so, as in Keras.
+        include_top: whether the file has the classifier of 1,000 classes.
+
+    Returns:
+        Path of the .h5 file; what is inside is checked by `load_into`.
+
+    Raises:
+        ValueError: there are no ImageNet weights for `alpha`.
+        FileNotFoundError: the file is in no folder and cannot be downloaded.
+
+    Source: `keras.applications.MobileNetV2`.
+    """
+    if alpha not in ALPHAS:
+        raise ValueError(
+            f"alpha must be one of {', '.join(map(str, ALPHAS))} for ImageNet weights, "
+            f"got {alpha!r}."
+        )
+    if rows not in ROWS:
+        note(f"there are no ImageNet weights for {rows} rows; those of 224 are taken.")
+        rows = 224
+    top = "" if include_top else "_no_top"
+    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{rows}{top}.h5"
+
+    def check(path: Path) -> None:
+        from tlcore.weights._check import check_imagenet
+
+        check_imagenet(path, float(alpha), include_top)
+
+    return _found(name, f"{_WEIGHTS_URL}/{name}", None, check)
+
+
+def class_index() -> dict[str, tuple[str, str]]:
+    """The classes of ImageNet: "0" ... "999" -> (WordNet id, name).
+
+    Raises:
+        FileNotFoundError: imagenet_class_index.json is in no folder and cannot be downloaded.
+        ValueError: the file is not what it should be.
+
+    Source: `keras.applications.imagenet_utils.decode_predictions`.
+    """
+    global _class_index
+    if _class_index is None:
+        path = _found(_INDEX_FILE, _INDEX_URL, _INDEX_HASH, lambda path: None)
+        _class_index = _read_index(path)
+    return dict(_class_index)
+
+
+def load_into(model: Model, path: PathLike) -> None:
+    """Read the weights of an .h5 file into `model`: by name, and by position where names differ.
+
+    Takes weights files and whole models by any Keras, the ImageNet files among them, under
+    today's layer names and under those of 2018.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: names, shapes, types or values do not fit; the model is then as before.
+    """
+    from tlcore.saving import load_weights
+
+    load_weights(model, path)
+
+
+def search_folders() -> list[Path]:
+    """Where files are looked for, in this order: TLCORE_WEIGHTS, tlcore's cache, Keras's folder."""
+    named = os.environ.get("TLCORE_WEIGHTS")
+    folders = [Path(named).expanduser()] if named else []
+    keras_home = os.environ.get("KERAS_HOME")
+    keras = Path(keras_home).expanduser() if keras_home else Path.home() / ".keras"
+    return [*folders, _cache(), keras / "models"]
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("tlcore"))
+
+
+def _found(name: str, url: str, known_hash: str | None, check: Callable[[Path], None]) -> Path:
+    """The file `name` in the first folder that has it, else downloaded into the cache."""
+    named = os.environ.get("TLCORE_WEIGHTS")
+    if named:  # before pooch is imported
+        path = Path(named).expanduser() / name
+        if path.is_file():
+            return path
+    folders = search_folders()
+    for folder in folders:
+        path = folder / name
+        if path.is_file():
+            return path
+    from tlcore.weights._download import download
+
+    try:
+        return download(url, _cache() / name, known_hash, check)
+    except OSError as err:
+        places = ", ".join(str(folder) for folder in folders)
+        raise FileNotFoundError(
+            f"{name} is in none of the folders {places}, and downloading it from {url} failed "
+            f"({err}); put the file into one of them, or set TLCORE_WEIGHTS to a folder that "
+            "has it."
+        ) from err
+
+
+def _read_index(path: Path) -> dict[str, tuple[str, str]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        index = {str(i): (str(found[str(i)][0]), str(found[str(i)][1])) for i in range(1000)}
+    except (ValueError, KeyError, IndexError, TypeError) as err:
+        raise ValueError(
+            f'{path} is not the list of ImageNet\'s classes ("0": [id, name], ..., "999").'
+        ) from err
+    return index

@@ -1,0 +1,91 @@
+"""Downloads: into a file beside the target, checked, and only then under the target's name."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class _Bar:
+    """A progress bar as pooch drives it: it sets `total` and calls update, reset and close."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TransferSpeedColumn,
+        )
+
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=console,
+            disable=not console.is_terminal and not console.is_jupyter,
+        )
+        self._task = self._progress.add_task(name, total=None)
+        self._progress.start()
+        self.total: int = 0
+
+    def update(self, count: int) -> None:
+        """Another `count` bytes have come."""
+        self._progress.update(self._task, advance=count, total=self.total or None)
+
+    def reset(self) -> None:
+        """Start again; pooch calls it before it fills the bar up."""
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        """Leave the line as it is."""
+        self._progress.stop()
+
+
+def download(url: str, target: Path, known_hash: str | None, check: Callable[[Path], None]) -> Path:
+    """Fetch `url` as the file `target`, which appears only when `check` has accepted it.
+
+    Raises:
+        OSError: no connection, no such file there, another hash, or what came is not the file.
+    """
+    import pooch
+    from requests.exceptions import RequestException
+
+    print(f"tlcore: downloading {url} to {target.parent}", file=sys.stderr)
+    beside = target.parent / f".tlcore-{secrets.token_hex(8)}.tmp"
+    logger = pooch.get_logger()
+    level = logger.level
+    bar = _Bar(target.name)
+    fetch: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
+    try:
+        logger.setLevel("WARNING")  # it would tell the temporary name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        pooch.retrieve(url, known_hash, fname=beside.name, path=beside.parent, downloader=fetch)
+        check(beside)
+        beside.replace(target)
+    except RequestException as err:
+        raise OSError(_reason(err)) from err
+    except ValueError as err:  # another hash, or refused by `check`
+        raise OSError(f"what came is not the file: {err}") from err
+    finally:
+        logger.setLevel(level)
+        bar.close()
+        beside.unlink(missing_ok=True)
+    return target
+
+
+def _reason(err: Exception) -> str:
+    """A few words for what can be a page of nested exceptions."""
+    response = getattr(err, "response", None)
+    if response is not None:
+        return f"the server answered {response.status_code} {response.reason}"
+    kinds = [kind.__name__ for kind in type(err).__mro__]
+    if "Timeout" in kinds:
+        return "the server did not answer in time"
+    return "no connection" if "ConnectionError" in kinds else type(err).__name__
