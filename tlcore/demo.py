@@ -91,10 +91,11 @@ def demo(folder: str | os.PathLike[str] = "demo") -> None:
     with timed("name one picture"):
         answer = model.predict_image(picture)
 
+    guessing = np.bincount(validation_generator.classes).max() / validation_generator.n
     print(
         f"\nOf {validation_generator.n} pictures held back, {history['val_acc'][-1]:.1%} get the "
-        f"right name.\nEach output alone is right in {history['val_binary_acc'][-1]:.1%} of cases, "
-        "which is the higher figure\nthat Keras called `acc` when the blog post was written."
+        f"right name; guessing gets {guessing:.1%}.\nCounted for each output by itself, as Keras "
+        f"did when the blog post was written: {history['val_binary_acc'][-1]:.1%}."
     )
     scores = ", ".join(f"{label} {score:.2f}" for label, score in answer.items())
     print(f"{picture.parent.name}/{picture.name}: {scores}\n")
@@ -123,8 +124,9 @@ def base_model(pictures: ArrayLike) -> tuple[Model, str]:
     base = tlcore.applications.MobileNetV2(input_shape=IMG_SHAPE, include_top=False, weights=None)
     set_statistics(base, pictures)
     return base, (
-        f"random weights, its batch norms set from {len(np.asarray(pictures))} pictures (for "
-        f"better features put {WEIGHTS} into a folder and name that in TLCORE_WEIGHTS)"
+        f"random weights, its batch norms set from {len(np.asarray(pictures))} pictures: it shows "
+        "how things work and how long they take, but it has learned nothing to build on. For real "
+        f"answers put {WEIGHTS} into a folder and name that in TLCORE_WEIGHTS"
     )
 
 

@@ -173,6 +173,8 @@ def serialize(identifier: Identifier) -> str | dict[str, Any]:
     """A name if that says all, otherwise a config that every Keras reads."""
     if isinstance(identifier, str):
         return identifier
+    if identifier.get_config() == type(identifier)().get_config():
+        return identifier.default_name
     return {"class_name": type(identifier).__name__, "config": identifier.get_config()}
 
 

@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tlcore import _core
 from tlcore.layers import _arguments as arguments
+from tlcore.layers import _assembly
 from tlcore.layers.core import Dropout
 from tlcore.layers.input_layer import InputLayer
 from tlcore.layers.layer import FloatArray, Layer, Shape, Variable
@@ -43,111 +44,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# --- putting layers into a graph ---------------------------------------------------------------
-
-
-class _Placed(NamedTuple):
-    """Where a layer's nodes are: from `start` up to `stop`, fed by `inputs`."""
-
-    layer: Layer
-    inputs: list[int]
-    start: int
-    stop: int
-    output: int
-
-
-def _free_name(name: str, taken: set[str]) -> str:
-    """`name`, with a number behind it if a node of that name is there already."""
-    free, count = name, 0
-    while free in taken or f"{free}/activation" in taken:
-        count += 1
-        free = f"{name}_{count}"
-    return free
-
-
-def _place(
-    graph: _core.Graph, source: int, layers: Sequence[Layer], inbound: Mapping[str, Sequence[str]]
-) -> list[_Placed]:
-    """Add `layers` to `graph`; the first is the InputLayer, whose value is that of `source`."""
-    taken = {node["name"] for node in graph.nodes}
-    outputs = {layers[0].name: source}
-    placed: list[_Placed] = []
-    for layer in layers[1:]:
-        inputs = [outputs[name] for name in inbound[layer.name]]
-        start = len(graph)
-        if isinstance(layer, Model):
-            output = layer.add_to(graph, inputs)
-            taken.update(node["name"] for node in graph.nodes[start:])
-        else:
-            name = _free_name(layer.name, taken)
-            output = layer.add_to(graph, inputs, name)
-            taken.update((name, f"{name}/activation"))
-        outputs[layer.name] = output
-        placed.append(_Placed(layer, inputs, start, len(graph), output))
-    return placed
-
-
-def _bind(graph: _core.Graph, placed: Sequence[_Placed], together: bool) -> None:
-    """Give the placed layers their shapes, and weights to those that have none yet.
-
-    `together` puts the weights of neighbours into one block; otherwise each layer has its own,
-    so that it can leave the model.
-    """
-    nodes = graph.nodes
-    runs: list[list[tuple[Layer, list[_core.ParameterSpec]]]] = []
-    joins = False  # whether the next new layer may share the last block
-    for layer, _, start, stop, _ in placed:
-        if isinstance(layer, Model):
-            joins = False
-            continue
-        specs = [spec for node in nodes[start:stop] for spec in node["parameters"]]
-        layer._check_specs(specs)
-        if layer.built:
-            joins = joins and not specs
-        elif specs:
-            if not joins:
-                runs.append([])
-            runs[-1].append((layer, specs))
-            joins = together
-    for run in runs:
-        parameters = _core.Parameters(
-            [
-                (f"{layer.name}/{spec['name']}", spec["shape"])
-                for layer, specs in run
-                for spec in specs
-            ]
-        )
-        first = 0
-        for layer, specs in run:
-            layer._bind(specs, parameters, first)
-            first += len(specs)
-    for layer, inputs, _, _, output in placed:
-        shapes: list[Shape] = [(None, *nodes[i]["output_shape"]) for i in inputs]
-        layer._set_shapes(shapes, (None, *nodes[output]["output_shape"]))
-
-
-def _blocks(owner: str, variables: Iterable[Variable]) -> list[_core.Parameters]:
-    """The blocks that hold `variables`, one after the other, each whole and in order."""
-    blocks: list[_core.Parameters] = []
-    left: list[int] = []  # indices of the last block that are still to come
-    for variable in variables:
-        if not left:
-            blocks.append(variable.parameters)
-            left = list(range(len(variable.parameters)))
-        if variable.parameters is not blocks[-1] or variable.index != left.pop(0):
-            left = [-1]
-            break
-    if left:
-        raise ValueError(
-            f"{owner} holds single layers of another model, whose weights are kept in one block: "
-            "put that model into the Sequential as a whole."
-        )
-    return blocks
-
-
-# --- models ------------------------------------------------------------------------------------
-
-
 class Model(Trainer, Layer):
     """Layers in a graph: what `Sequential` and `Functional` have in common.
 
@@ -157,6 +53,7 @@ class Model(Trainer, Layer):
     """
 
     _has_weights = True
+    _holds_layers = True
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse Model(inputs, outputs)."""
@@ -232,8 +129,12 @@ class Model(Trainer, Layer):
 
     @property
     def weights(self) -> list[Variable]:
-        """All weights, layer after layer."""
-        return [variable for layer in self.layers for variable in layer.weights]
+        """All weights, layer after layer; those of a layer that stands in it twice come once."""
+        return list(dict.fromkeys(self._tensors()))
+
+    def _tensors(self) -> list[Variable]:
+        """The weights as the network's nodes use them, in their order."""
+        return [variable for leaf in self._leaves() for variable in leaf.weights]
 
     def _set_trainable(self, value: bool) -> None:
         super()._set_trainable(value)
@@ -248,7 +149,7 @@ class Model(Trainer, Layer):
 
     def parameter_flags(self) -> list[bool]:
         """For each tensor of `network`, in its order, whether training may change it."""
-        return [self._trainable and variable.trainable for variable in self.weights]
+        return [self._trainable and variable.trainable for variable in self._tensors()]
 
     @property
     def input_range(self) -> tuple[float, float] | None:
@@ -295,8 +196,8 @@ class Model(Trainer, Layer):
         """Make the graph of `layers`, the first of which is the InputLayer."""
         source = layers[0]
         graph = _core.Graph([int(n) for n in source.output_shape[1:] if n is not None], source.name)
-        placed = _place(graph, 0, layers, inbound)
-        _bind(graph, placed, together)
+        placed = _assembly.place(graph, 0, layers, inbound)
+        _assembly.bind(graph, placed, together)
         self._graph = graph
         self._inner_graphs = [layer.graph for layer in layers if isinstance(layer, Model)]
         self._network = None
@@ -341,7 +242,7 @@ class Model(Trainer, Layer):
             with self._making_network:
                 network = self._network
                 if network is None:
-                    network = _core.Network(graph, _blocks(self._owner, self.weights))
+                    network = _core.Network(graph, _assembly.blocks(self._owner, self._tensors()))
                     self._network = network
         return network
 
@@ -364,8 +265,12 @@ class Model(Trainer, Layer):
         source = self.input_layer
         assert source is not None
         layers = [source, *(layer for layer in self.layers if layer is not source)]
-        placed = _place(graph, inputs[0], layers, self.inbound)
+        placed = _assembly.place(graph, inputs[0], layers, self.inbound)
         return placed[-1].output
+
+    def get_config(self) -> dict[str, Any]:
+        """Not for models: ValueError says what to do."""
+        raise ValueError(f"{self._owner} is written as a whole: use model.save(path).")
 
     # --- verbs --------------------------------------------------------------------------------
 
@@ -382,14 +287,15 @@ class Model(Trainer, Layer):
                 f"{self._owner} cannot be called with training=True: it has dropout or batch "
                 "normalization that is not frozen, which run in training mode only inside fit."
             )
-        return self.network.run(self._as_input(x))
+        batch = self._as_input(x)
+        return self.network.run(batch)
 
     def _as_input(self, x: ArrayLike) -> NDArray[Any]:
         """`x` as a batch that the network takes; builds the model if its shape is still unknown."""
         array = np.asarray(x)
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{self._owner} takes arrays of numbers, got dtype {array.dtype}.")
-        if not self.built and array.ndim > 1:
+        if not self.built:
             self.build((None, *array.shape[1:]))
         wanted = self.input_shape
         if array.ndim != len(wanted) or array.shape[1:] != wanted[1:]:
@@ -540,10 +446,8 @@ def _in_order(
             raise ValueError(f"{owner} has no layer {name!r}, but another one names it.")
     for layer in layers:
         if bool(inbound.get(layer.name)) == isinstance(layer, InputLayer):
-            what = (
-                "is an input but is fed" if isinstance(layer, InputLayer) else "is fed by nothing"
-            )
-            raise ValueError(f"{owner}: layer {layer.name!r} {what}.")
+            fault = "an input but is fed" if inbound.get(layer.name) else "fed by nothing"
+            raise ValueError(f"{owner}: layer {layer.name!r} is {fault}.")
     waiting = list(layers)
     ordered: list[Layer] = []
     done: set[str] = set()

@@ -41,19 +41,20 @@ class Optimizer:
 
     def __init__(self, learning_rate: float, name: str | None, options: dict[str, Any]) -> None:
         owner = type(self).__name__
-        if "lr" in options:
-            learning_rate = options.pop("lr")
-            note(
-                f"{owner}(lr={learning_rate}) is applied as learning_rate={learning_rate}; "
-                "Keras's name for it today is learning_rate.",
-                key=("optimizer lr", owner),
-            )
+        is_old_name = "lr" in options
+        learning_rate = options.pop("lr", learning_rate)
         for option in _WITHOUT_EFFECT:
             options.pop(option, None)
         refuse_unless_neutral(owner, options, _NEUTRAL)
         self.name = name or owner.lower()
         self.iterations = 0
         self.learning_rate = learning_rate
+        if is_old_name:
+            note(
+                f"{owner}(lr={learning_rate}) is applied as learning_rate={learning_rate}; "
+                "Keras's name for it today is learning_rate.",
+                key=("optimizer lr", owner),
+            )
 
     @property
     def learning_rate(self) -> float:

@@ -103,7 +103,8 @@ tl_node_params(const tl_graph *graph, const tl_node *node, tl_param_spec *specs)
             specs[count++] = (tl_param_spec){"bias", tl_shape_1(filters), true};
         }
     } else if (node->op == TL_OP_BATCH_NORMALIZATION) {
-        const tl_shape shape = tl_shape_1(tl_shape_channels(&graph->nodes[node->inputs[0]].shape));
+        const tl_shape shape =
+            tl_shape_1(tl_shape_channels(&graph->nodes[node->inputs[0]].shape));
         specs[count++] = (tl_param_spec){"gamma", shape, true};
         specs[count++] = (tl_param_spec){"beta", shape, true};
         specs[count++] = (tl_param_spec){"moving_mean", shape, false};
@@ -128,8 +129,8 @@ shape_text(char *text, const tl_shape *shape)
     size_t used = 0;
     text[0] = '\0';
     for (size_t i = 0; i < shape->rank; i++) {
-        const int n = snprintf(text + used, 64 - used, "%s%zu", i == 0 ? "(" : ", ",
-                               shape->dims[i]);
+        const int n =
+            snprintf(text + used, 64 - used, "%s%zu", i == 0 ? "(" : ", ", shape->dims[i]);
         used += n > 0 ? (size_t)n : 0;
         if (used >= 62) {
             return text;
@@ -172,10 +173,10 @@ convolution_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
         return tl_fail(TL_BAD_VALUE, "conv2d \"%s\" needs filters of at least 1", node->name);
     }
     const tl_padding p = tl_convolution_padding(c, input);
-    *shape = tl_shape_3(
-        tl_convolved(input->dims[0], c->kernel[0], c->strides[0], p.top, p.bottom),
-        tl_convolved(input->dims[1], c->kernel[1], c->strides[1], p.left, p.right),
-        depthwise ? input->dims[2] : c->filters);
+    *shape =
+        tl_shape_3(tl_convolved(input->dims[0], c->kernel[0], c->strides[0], p.top, p.bottom),
+                   tl_convolved(input->dims[1], c->kernel[1], c->strides[1], p.left, p.right),
+                   depthwise ? input->dims[2] : c->filters);
     if (shape->dims[0] == 0 || shape->dims[1] == 0) {
         return tl_fail(TL_BAD_VALUE,
                        "%s \"%s\" has a kernel of (%zu, %zu), larger than its input %s",
@@ -202,8 +203,8 @@ padded_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
 static tl_status
 pooled_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
 {
-    *shape = node->pooling.keepdims ? tl_shape_3(1, 1, input->dims[2])
-                                    : tl_shape_1(input->dims[2]);
+    *shape =
+        node->pooling.keepdims ? tl_shape_3(1, 1, input->dims[2]) : tl_shape_1(input->dims[2]);
     return TL_OK;
 }
 

@@ -97,11 +97,12 @@ place_value(tl_program *program, size_t index, size_t *end)
     size_t offset = 0;
     for (size_t i = 0; i < index;) {
         const place *other = &program->places[i];
-        const bool clash = live_together(mine, other) && offset < other->offset + other->bytes &&
+        const bool clash = live_together(mine, other) &&
+                           offset < other->offset + other->bytes &&
                            other->offset < offset + mine->bytes;
         if (clash) {
-            offset = (other->offset + other->bytes + TL_ALIGNMENT - 1) / TL_ALIGNMENT *
-                     TL_ALIGNMENT;
+            offset =
+                (other->offset + other->bytes + TL_ALIGNMENT - 1) / TL_ALIGNMENT * TL_ALIGNMENT;
             i = 0; /* the new offset may meet an earlier one */
         } else {
             i++;
@@ -175,8 +176,8 @@ static tl_status
 prepare_step(void *context, size_t i)
 {
     tl_program *program = context;
-    tl_status status = program->backends[i]->prepare(&program->kernels[i],
-                                                     &program->lowered->steps[i]);
+    tl_status status =
+        program->backends[i]->prepare(&program->kernels[i], &program->lowered->steps[i]);
     program->prepared[i] = status == TL_OK;
     return status;
 }
@@ -402,8 +403,8 @@ walk_steps(const tl_program *program, const executor *e, float *dst, const float
         const float *from = step->src == TL_NONE ? src : value_at(program, e, step->src, dst);
         const float *residual = NULL;
         if (step->has_residual) {
-            residual = step->residual == TL_NONE ? src
-                                                 : value_at(program, e, step->residual, dst);
+            residual =
+                step->residual == TL_NONE ? src : value_at(program, e, step->residual, dst);
             if (step->kind == TL_STEP_CONV2D && residual != to) {
                 memcpy(to, residual, program->places[i].bytes);
             }

@@ -1,8 +1,8 @@
 /* Cross-entropies with Keras 3's numbers: values and gradients for one batch.
  *
- * From logits wherever the output's activation fits the loss (sigmoid with binary, softmax
- * with categorical): no dead zone from clipping. Otherwise from probabilities, clipped to
- * [1e-7, 1 - 1e-7] as Keras clips them (keras.io/api/losses/probabilistic_losses). */
+ * From logits behind a sigmoid or softmax: no dead zone from clipping. Otherwise from
+ * probabilities, clipped to [1e-7, 1 - 1e-7] as Keras clips them
+ * (keras.io/api/losses/probabilistic_losses). */
 #ifndef TL_CORE_LOSS_H
 #define TL_CORE_LOSS_H
 

@@ -143,8 +143,8 @@ lower_convolution(lowering *l, size_t id)
     size_t src = l->value[input];
 
     absorb_padding(l, input, &padding, &src_shape, &src);
-    tl_step *step = new_step(l, id,
-                             node->op == TL_OP_CONV2D ? TL_STEP_CONV2D : TL_STEP_DEPTHWISE_CONV2D);
+    tl_step *step =
+        new_step(l, id, node->op == TL_OP_CONV2D ? TL_STEP_CONV2D : TL_STEP_DEPTHWISE_CONV2D);
     step->src = src;
     step->src_shape = src_shape;
     step->padding = padding;
@@ -206,8 +206,8 @@ lower_add(lowering *l, size_t id)
     const size_t a = node->inputs[0];
     const size_t b = node->inputs[1];
     /* The input computed last can carry the other one as its residual. */
-    const bool b_last = l->value[b] != TL_NONE &&
-                        (l->value[a] == TL_NONE || l->value[b] > l->value[a]);
+    const bool b_last =
+        l->value[b] != TL_NONE && (l->value[a] == TL_NONE || l->value[b] > l->value[a]);
     const size_t carrier = b_last ? b : a;
     const size_t other = b_last ? a : b;
     tl_step *step = a == b ? NULL : sole_producer(l, carrier);
@@ -341,7 +341,8 @@ tl_step_kernel_count(const tl_step *step)
     const size_t channels = tl_shape_channels(&step->src_shape);
     switch (step->kind) {
     case TL_STEP_CONV2D:
-        return step->kernel[0] * step->kernel[1] * channels * tl_shape_channels(&step->dst_shape);
+        return step->kernel[0] * step->kernel[1] * channels *
+               tl_shape_channels(&step->dst_shape);
     case TL_STEP_DEPTHWISE_CONV2D:
         return step->kernel[0] * step->kernel[1] * channels;
     case TL_STEP_DENSE:
@@ -366,7 +367,8 @@ tl_step_fold(const tl_step *step, float *kernel, float *bias, const float *const
     for (size_t first = 0; first < channels; first += FOLD_BLOCK) {
         const size_t end = first + FOLD_BLOCK < channels ? first + FOLD_BLOCK : channels;
         for (size_t c = first; c < end; c++) {
-            double shift = step->bias_param == TL_NONE ? 0 : (double)tensors[step->bias_param][c];
+            double shift =
+                step->bias_param == TL_NONE ? 0 : (double)tensors[step->bias_param][c];
             scale[c - first] = 1;
             if (step->gamma_param != TL_NONE) {
                 const double gamma = (double)tensors[step->gamma_param][c];

@@ -4,11 +4,11 @@
 #include <math.h>
 #include <stdio.h>
 
-/* arXiv:1801.04381, table 2: t expansion, c output channels, n blocks, s stride of the first. */
+/* arXiv:1801.04381, table 2: expansion t, output channels c, blocks n, first stride s. */
 static const struct {
     size_t expansion, channels, blocks, stride;
 } table[] = {
-    {1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2},  {6, 64, 4, 2},
+    {1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2},  {6, 64, 4, 2},
     {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1},
 };
 
@@ -45,8 +45,10 @@ append(builder *b, tl_node node, const char *suffix)
 static tl_status
 append_batch_norm(builder *b, const char *suffix)
 {
-    return append(b, (tl_node){.op = TL_OP_BATCH_NORMALIZATION,
-                               .batch_normalization = {BATCH_NORM_EPSILON}}, suffix);
+    return append(
+        b,
+        (tl_node){.op = TL_OP_BATCH_NORMALIZATION, .batch_normalization = {BATCH_NORM_EPSILON}},
+        suffix);
 }
 
 static tl_status
@@ -94,8 +96,9 @@ append_block(builder *b, size_t expansion, size_t channels, size_t stride)
     TL_TRY(append_pointwise(b, channels, "project"));
     TL_TRY(append_batch_norm(b, "project_BN"));
     if (stride == 1 && input_channels == channels) {
-        TL_TRY(append(b, (tl_node){.op = TL_OP_ADD, .inputs = {input, b->last},
-                                   .input_count = 2}, "add"));
+        TL_TRY(append(b,
+                      (tl_node){.op = TL_OP_ADD, .inputs = {input, b->last}, .input_count = 2},
+                      "add"));
     }
 done:
     return status;
@@ -110,15 +113,15 @@ append_top(builder *b, const tl_mobilenet_v2 *options)
         TL_TRY(append(b, (tl_node){.op = TL_OP_GLOBAL_AVERAGE_POOLING2D},
                       "global_average_pooling2d"));
     } else if (options->pooling == TL_POOLING_MAX) {
-        TL_TRY(append(b, (tl_node){.op = TL_OP_GLOBAL_MAX_POOLING2D},
-                      "global_max_pooling2d"));
+        TL_TRY(append(b, (tl_node){.op = TL_OP_GLOBAL_MAX_POOLING2D}, "global_max_pooling2d"));
     }
     if (options->include_top) {
         TL_TRY(append(b, (tl_node){.op = TL_OP_DENSE, .dense = {options->classes, true}},
                       "predictions"));
         if (options->classifier_activation != TL_LINEAR) {
-            TL_TRY(append(b, (tl_node){.op = TL_OP_ACTIVATION,
-                                       .activation = {options->classifier_activation}},
+            TL_TRY(append(b,
+                          (tl_node){.op = TL_OP_ACTIVATION,
+                                    .activation = {options->classifier_activation}},
                           "predictions/activation"));
         }
     }

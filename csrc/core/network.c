@@ -21,13 +21,13 @@ struct tl_network {
     tl_graph *graph;
     const tl_ops *ops;
     size_t group_count;
-    tl_parameters **groups;  /* each holds one reference */
-    size_t *lock_order;      /* groups by address, each once */
+    tl_parameters **groups; /* each holds one reference */
+    size_t *lock_order;     /* groups by address, each once */
     size_t lock_count;
-    tl_tensor *tensors;      /* the graph's parameters in order */
-    size_t *owners;          /* the group of each */
-    const float **data;      /* tensors[i].data */
-    tl_mutex lock;           /* of the programs */
+    tl_tensor *tensors; /* the graph's parameters in order */
+    size_t *owners;     /* the group of each */
+    const float **data; /* tensors[i].data */
+    tl_mutex lock;      /* of the programs */
     entry *programs;
     unsigned long generation;
     atomic_size_t prefix_runs;
@@ -56,8 +56,10 @@ bind_tensors(tl_network *network)
             }
             const tl_tensor *bound = &network->groups[group]->tensors[tensor++];
             if (!tl_shape_equal(&bound->shape, &specs[k].shape)) {
-                return tl_fail(TL_BAD_VALUE, "parameters hold a tensor of another shape for the "
-                               "%s of \"%s\"", specs[k].name, node->name);
+                return tl_fail(TL_BAD_VALUE,
+                               "parameters hold a tensor of another shape for the "
+                               "%s of \"%s\"",
+                               specs[k].name, node->name);
             }
             network->tensors[node->first_param + k] = *bound;
             network->owners[node->first_param + k] = group;
@@ -336,7 +338,8 @@ tl_network_prefix_runs(const tl_network *network)
 }
 
 tl_status
-tl_network_memory_plan(tl_network *network, tl_network_memory *memory, size_t start, size_t stop)
+tl_network_memory_plan(tl_network *network, tl_network_memory *memory, size_t start,
+                       size_t stop)
 {
     tl_status status = TL_OK;
     tl_program *program;

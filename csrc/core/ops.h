@@ -44,8 +44,8 @@ typedef struct tl_backend {
     /* dst <- step(src). A residual of a convolution already lies in dst and is added to; that
      * of an add is passed. dst never overlaps src, except that a flatten copies nothing where
      * they are equal. */
-    tl_status (*forward)(const tl_kernel *kernel, const tl_step *step, void *binding, float *dst,
-                         const float *src, const float *residual);
+    tl_status (*forward)(const tl_kernel *kernel, const tl_step *step, void *binding,
+                         float *dst, const float *src, const float *residual);
 } tl_backend;
 
 /* c (m, n) <- a (m, k) b (k, n) + beta c, row-major; a or b may be stored transposed. */

@@ -361,7 +361,8 @@ tl_pool_stop(void)
     }
     pthread_mutex_lock(&crew.lock);
     /* A caller may have added threads meanwhile; they come after the joined ones. */
-    memmove(crew.threads, crew.threads + count, (crew.started - count) * sizeof crew.threads[0]);
+    memmove(crew.threads, crew.threads + count,
+            (crew.started - count) * sizeof crew.threads[0]);
     crew.started -= count;
     crew.stopping = false;
     if (crew.first != NULL && start_crew() != TL_OK) {

@@ -20,12 +20,12 @@ typedef enum tl_status {
 enum { TL_DETAIL_SIZE = 384 };
 
 /* The only control-flow macro: the enclosing function has a `status` and a `done:` label. */
-#define TL_TRY(call)          \
-    do {                      \
-        status = (call);      \
-        if (status != TL_OK) { \
-            goto done;        \
-        }                     \
+#define TL_TRY(call)                                                                           \
+    do {                                                                                       \
+        status = (call);                                                                       \
+        if (status != TL_OK) {                                                                 \
+            goto done;                                                                         \
+        }                                                                                      \
     } while (0)
 
 /* What a status means in general; a static string. */

@@ -15,8 +15,8 @@ typedef struct slot_set {
 } slot_set;
 
 typedef struct value {
-    size_t count;   /* floats of one row */
-    bool in_part;   /* the node lies behind `start` and leads to the output */
+    size_t count;    /* floats of one row */
+    bool in_part;    /* the node lies behind `start` and leads to the output */
     bool wants_grad; /* a trainable parameter lies at or before it */
     size_t offset, grad_offset;
     float *data; /* (rows, count) */
@@ -33,11 +33,11 @@ struct tl_trainer {
     tl_optimizer optimizer;
     uint64_t seed;
     uint64_t iterations;
-    value *values;      /* one a node */
-    tl_arena batch;     /* activations and their gradients */
-    size_t batch_rows;  /* what it has room for */
-    slot_set *params;   /* one a parameter */
-    tl_arena state;     /* parameter gradients and slots */
+    value *values;     /* one a node */
+    tl_arena batch;    /* activations and their gradients */
+    size_t batch_rows; /* what it has room for */
+    slot_set *params;  /* one a parameter */
+    tl_arena state;    /* parameter gradients and slots */
 };
 
 /* --- creation --------------------------------------------------------------------------- */
@@ -70,13 +70,6 @@ check_node(const tl_graph *graph, size_t id)
                    tl_op_name(node->op), node->name);
 }
 
-/* Which activation a loss undoes. */
-static tl_function
-matching_function(tl_loss_kind kind)
-{
-    return kind == TL_BINARY_CROSSENTROPY ? TL_SIGMOID : TL_SOFTMAX;
-}
-
 /* Finds the node whose values the loss takes, and whether these are logits. */
 static tl_status
 attach_loss(tl_trainer *t, const tl_graph *graph)
@@ -91,8 +84,11 @@ attach_loss(tl_trainer *t, const tl_graph *graph)
                        last->name, last->shape.dims[0], last->shape.dims[1],
                        last->shape.dims[2]);
     }
-    if (last->op == TL_OP_ACTIVATION && !t->loss.from_logits && t->output > t->start &&
-        last->activation.function == matching_function(t->loss.kind)) {
+    /* Keras takes every loss from what went into a sigmoid or softmax, also where the two do
+     * not fit (a softmax with binary cross-entropy): its sigmoid() and softmax() leave their
+     * logits with the tensor. */
+    if (last->op == TL_OP_ACTIVATION && t->output > t->start &&
+        (last->activation.function == TL_SIGMOID || last->activation.function == TL_SOFTMAX)) {
         t->logits = last->inputs[0];
         t->loss.from_logits = true;
     }
@@ -297,7 +293,9 @@ forward_dense(tl_trainer *t, const tl_node *node, float *dst, const float *src, 
     const size_t total = dense_rows(graph, node, rows);
     const size_t units = node->dense.units;
     const tl_tensor *kernel = tl_network_tensor(t->network, node->first_param);
-    const tl_gemm shape = {.m = total, .n = units, .k = kernel->shape.dims[0],
+    const tl_gemm shape = {.m = total,
+                           .n = units,
+                           .k = kernel->shape.dims[0],
                            .beta = node->dense.use_bias ? 1.0F : 0.0F};
     if (node->dense.use_bias) {
         const float *bias = tl_network_tensor(t->network, node->first_param + 1)->data;
@@ -422,9 +420,9 @@ backward_dense(tl_trainer *t, size_t id, size_t rows)
         }
     }
     if (input->grad != NULL) {
-        TL_TRY(gemm(input->grad, v->grad, kernel->data,
-                    &(tl_gemm){.transpose_b = true, .m = total, .n = features, .k = units,
-                               .beta = 1}));
+        TL_TRY(gemm(
+            input->grad, v->grad, kernel->data,
+            &(tl_gemm){.transpose_b = true, .m = total, .n = features, .k = units, .beta = 1}));
     }
 done:
     return status;

@@ -19,7 +19,7 @@ typedef struct tl_trainer tl_trainer;
 typedef struct tl_trainer_plan {
     size_t start;          /* node whose values are the inputs */
     const bool *trainable; /* one flag a parameter of the network; copied */
-    tl_loss loss;          /* from_logits as the user said; a fitting activation implies it */
+    tl_loss loss;          /* from_logits as the user said; a sigmoid or softmax implies it */
     tl_optimizer optimizer;
     uint64_t seed; /* of dropout */
 } tl_trainer_plan;

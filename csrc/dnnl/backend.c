@@ -388,8 +388,8 @@ tl_dnnl_gemm(float *c, const float *a, const float *b, const tl_gemm *shape)
     const dnnl_dim_t m = (dnnl_dim_t)shape->m;
     const dnnl_dim_t n = (dnnl_dim_t)shape->n;
     const dnnl_dim_t k = (dnnl_dim_t)shape->k;
-    return translate(dnnl_sgemm(shape->transpose_a ? 'T' : 'N', shape->transpose_b ? 'T' : 'N', m,
-                                n, k, 1.0F, a, shape->transpose_a ? m : k, b,
+    return translate(dnnl_sgemm(shape->transpose_a ? 'T' : 'N', shape->transpose_b ? 'T' : 'N',
+                                m, n, k, 1.0F, a, shape->transpose_a ? m : k, b,
                                 shape->transpose_b ? k : n, shape->beta, c, n),
                      "dnnl_sgemm");
 }

@@ -19,8 +19,8 @@ tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument)
     }
     converted.rank = (size_t)PySequence_Fast_GET_SIZE(items);
     for (size_t i = 0; i < converted.rank; i++) {
-        const Py_ssize_t n = PyNumber_AsSsize_t(
-            PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i), PyExc_OverflowError);
+        const Py_ssize_t n = PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i),
+                                                PyExc_OverflowError);
         if (n == -1 && PyErr_Occurred()) {
             goto done;
         }

@@ -66,7 +66,8 @@ read_same(bool *same, PyObject *value)
     }
     *same = strcmp(text, "same") == 0;
     if (!*same && strcmp(text, "valid") != 0) {
-        PyErr_Format(PyExc_ValueError, "padding must be \"same\" or \"valid\", not \"%s\"", text);
+        PyErr_Format(PyExc_ValueError, "padding must be \"same\" or \"valid\", not \"%s\"",
+                     text);
         return -1;
     }
     return 0;
@@ -385,8 +386,10 @@ graph_add(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (strlen(name) >= sizeof node.name) {
-        PyErr_Format(PyExc_ValueError, "name must be shorter than %zu bytes, but \"%.40s...\" is "
-                     "longer", sizeof node.name, name);
+        PyErr_Format(PyExc_ValueError,
+                     "name must be shorter than %zu bytes, but \"%.40s...\" is "
+                     "longer",
+                     sizeof node.name, name);
         return NULL;
     }
     memcpy(node.name, name, strlen(name) + 1);
@@ -427,8 +430,8 @@ graph_extend(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     tl_detail_clear();
-    const tl_status status = tl_graph_extend(self->graph, &id, ((GraphObject *)other)->graph,
-                                             (size_t)input);
+    const tl_status status =
+        tl_graph_extend(self->graph, &id, ((GraphObject *)other)->graph, (size_t)input);
     return status == TL_OK ? PyLong_FromSize_t(id) : tl_raise(state_of(op), status);
 }
 
@@ -508,8 +511,9 @@ read_pooling(tl_pooling *pooling, const char *text)
 PyObject *
 tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"input_shape", "alpha", "include_top", "pooling",
-                            "classes", "classifier_activation", NULL};
+    static char *names[] = {"input_shape", "alpha",   "include_top",
+                            "pooling",     "classes", "classifier_activation",
+                            NULL};
     module_state *state = PyModule_GetState(module);
     PyObject *shape = NULL;
     const char *pooling = NULL;
@@ -530,7 +534,8 @@ tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs)
         !tl_function_from_name(&options.classifier_activation, activation)) {
         return PyErr_Format(PyExc_ValueError,
                             "classifier_activation must be None, softmax, sigmoid or relu, not "
-                            "\"%s\"", activation);
+                            "\"%s\"",
+                            activation);
     }
     if (classes < 1) {
         return PyErr_Format(PyExc_ValueError, "classes must be at least 1, not %zd", classes);

@@ -19,10 +19,9 @@ set_num_threads(PyObject *module, PyObject *arg)
         return PyErr_Format(PyExc_ValueError, "n must be at least 1, not %zd", n);
     }
     tl_detail_clear();
-    Py_BEGIN_ALLOW_THREADS
-    status = tl_pool_set_threads((size_t)n);
-    Py_END_ALLOW_THREADS
-    if (status != TL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = tl_pool_set_threads((size_t)n);
+    Py_END_ALLOW_THREADS if (status != TL_OK)
+    {
         return tl_raise(PyModule_GetState(module), status);
     }
     Py_RETURN_NONE;
@@ -83,14 +82,15 @@ pixels_to_float(PyObject *module, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (PyArray_SIZE(dst) != PyArray_SIZE(src)) {
-        return PyErr_Format(PyExc_ValueError, "dst must hold as many numbers as src, %zd, not "
-                            "%zd", (Py_ssize_t)PyArray_SIZE(src), (Py_ssize_t)PyArray_SIZE(dst));
+        return PyErr_Format(PyExc_ValueError,
+                            "dst must hold as many numbers as src, %zd, not "
+                            "%zd",
+                            (Py_ssize_t)PyArray_SIZE(src), (Py_ssize_t)PyArray_SIZE(dst));
     }
     const tl_pixel_map map = {(float)divide, (float)scale, (float)offset};
-    Py_BEGIN_ALLOW_THREADS
-    tl_pixels_to_float(PyArray_DATA(dst), PyArray_DATA(src), (size_t)PyArray_SIZE(src), &map);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS tl_pixels_to_float(PyArray_DATA(dst), PyArray_DATA(src),
+                                              (size_t)PyArray_SIZE(src), &map);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
 }
 
 static PyMethodDef module_methods[] = {

@@ -38,7 +38,8 @@ groups_from(PyObject *sequence, PyTypeObject *type, size_t *count)
             groups = NULL;
             goto done;
         }
-        groups[i] = ((ParametersObject *)item)->parameters; /* borrowed; the network shares it */
+        groups[i] =
+            ((ParametersObject *)item)->parameters; /* borrowed; the network shares it */
     }
 done:
     Py_DECREF(items);
@@ -103,8 +104,10 @@ read_stretch(const NetworkObject *self, Py_ssize_t start, Py_ssize_t stop, size_
         stop = count - 1;
     }
     if (start < 0 || stop >= count || start > stop) {
-        PyErr_Format(PyExc_ValueError, "start and stop must be nodes in order from 0 to %zd, "
-                     "not %zd and %zd", count - 1, start, stop);
+        PyErr_Format(PyExc_ValueError,
+                     "start and stop must be nodes in order from 0 to %zd, "
+                     "not %zd and %zd",
+                     count - 1, start, stop);
         return -1;
     }
     *first = (size_t)start;
@@ -165,14 +168,13 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
         tl_status status;
         double elapsed;
         tl_detail_clear();
-        Py_BEGIN_ALLOW_THREADS
-        elapsed = -seconds();
+        Py_BEGIN_ALLOW_THREADS elapsed = -seconds();
         status = tl_network_run(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
                                 (const float *)PyArray_DATA(src) + row * src_count, count,
                                 first, last);
         elapsed += seconds();
-        Py_END_ALLOW_THREADS
-        if (status != TL_OK) {
+        Py_END_ALLOW_THREADS if (status != TL_OK)
+        {
             tl_raise(state_of(op), status);
             Py_CLEAR(dst);
             goto done;
@@ -194,8 +196,8 @@ static PyObject *
 network_cut(PyObject *op, PyObject *arg)
 {
     NetworkObject *self = (NetworkObject *)op;
-    bool *trainable = tl_flags_from(arg, tl_network_graph(self->network)->param_count,
-                                    "trainable");
+    bool *trainable =
+        tl_flags_from(arg, tl_network_graph(self->network)->param_count, "trainable");
     if (trainable == NULL) {
         return NULL;
     }
@@ -242,8 +244,7 @@ folded_weights(tl_network *network, const tl_step *step, const float *const *ten
     PyArrayObject *kernel = tl_new_array(-1, &shape);
     PyArrayObject *bias = tl_new_array(-1, &bias_shape);
     if (kernel != NULL && bias != NULL) {
-        Py_BEGIN_ALLOW_THREADS
-        tl_network_lock_read(network);
+        Py_BEGIN_ALLOW_THREADS tl_network_lock_read(network);
         tl_step_fold(step, PyArray_DATA(kernel), PyArray_DATA(bias), tensors);
         tl_network_unlock(network);
         Py_END_ALLOW_THREADS
@@ -256,10 +257,9 @@ step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tenso
 {
     PyObject *result = NULL;
     PyObject *weights = folded_weights(self->network, step, tensors);
-    PyObject *inputs = step->has_residual
-                           ? Py_BuildValue("(NN)", step_index(step->src),
-                                           step_index(step->residual))
-                           : Py_BuildValue("(N)", step_index(step->src));
+    PyObject *inputs = step->has_residual ? Py_BuildValue("(NN)", step_index(step->src),
+                                                          step_index(step->residual))
+                                          : Py_BuildValue("(N)", step_index(step->src));
     if (weights != NULL && inputs != NULL) {
         result = Py_BuildValue(
             "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:((nn)(nn)),s:s}", "op",
@@ -351,10 +351,9 @@ network_memory(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     tl_detail_clear();
-    Py_BEGIN_ALLOW_THREADS
-    status = tl_network_memory_plan(self->network, &memory, first, last);
-    Py_END_ALLOW_THREADS
-    if (status != TL_OK) {
+    Py_BEGIN_ALLOW_THREADS status = tl_network_memory_plan(self->network, &memory, first, last);
+    Py_END_ALLOW_THREADS if (status != TL_OK)
+    {
         return tl_raise(state_of(op), status);
     }
     return Py_BuildValue("{s:n,s:n,s:n}", "parameters", (Py_ssize_t)memory.parameters, "packed",

@@ -56,8 +56,8 @@ read_optimizer(tl_optimizer *optimizer, PyObject *dict)
 static PyObject *
 trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"network", "start", "trainable", "loss",
-                            "from_logits", "optimizer", "seed", NULL};
+    static char *names[] = {"network",     "start",     "trainable", "loss",
+                            "from_logits", "optimizer", "seed",      NULL};
     module_state *state = PyType_GetModuleState(type);
     PyObject *network;
     PyObject *trainable_object;
@@ -78,7 +78,8 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (!tl_loss_from_name(&plan.loss.kind, loss)) {
         return PyErr_Format(PyExc_ValueError,
                             "loss must be binary_crossentropy, categorical_crossentropy or "
-                            "sparse_categorical_crossentropy, not \"%s\"", loss);
+                            "sparse_categorical_crossentropy, not \"%s\"",
+                            loss);
     }
     if (start < 0) {
         return PyErr_Format(PyExc_ValueError, "start must not be negative, but is %zd", start);
@@ -87,8 +88,8 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     tl_network *core = ((NetworkObject *)network)->network;
-    trainable = tl_flags_from(trainable_object, tl_network_graph(core)->param_count,
-                              "trainable");
+    trainable =
+        tl_flags_from(trainable_object, tl_network_graph(core)->param_count, "trainable");
     if (trainable == NULL) {
         return NULL;
     }
@@ -182,8 +183,7 @@ read_batch(TrainerObject *self, batch_arrays *arrays, PyObject *x, PyObject *y,
     const tl_graph *graph = tl_network_graph(self->network->network);
     const tl_shape none = {0, {0, 0, 0, 0}};
     const tl_shape outputs = tl_shape_1(tl_trainer_output_cols(self->trainer));
-    arrays->inputs =
-        tl_rows_from(x, &graph->nodes[tl_trainer_start(self->trainer)].shape, "x");
+    arrays->inputs = tl_rows_from(x, &graph->nodes[tl_trainer_start(self->trainer)].shape, "x");
     if (arrays->inputs == NULL) {
         return -1;
     }
@@ -251,14 +251,12 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        PyThread_acquire_lock(self->lock, WAIT_LOCK);
+        Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
         tl_detail_clear();
         status = tl_trainer_step(self->trainer, &loss, PyArray_DATA(arrays.outputs),
                                  &arrays.batch, (float)learning_rate);
         PyThread_release_lock(self->lock);
-        Py_END_ALLOW_THREADS
-        result = batch_result(op, &arrays, status, loss);
+        Py_END_ALLOW_THREADS result = batch_result(op, &arrays, status, loss);
     }
     release_batch(&arrays);
     return result;
@@ -282,12 +280,10 @@ trainer_evaluate_batch(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        tl_detail_clear();
+        Py_BEGIN_ALLOW_THREADS tl_detail_clear();
         status = tl_trainer_evaluate(self->trainer, &loss, PyArray_DATA(arrays.outputs),
                                      &arrays.batch);
-        Py_END_ALLOW_THREADS
-        result = batch_result(op, &arrays, status, loss);
+        Py_END_ALLOW_THREADS result = batch_result(op, &arrays, status, loss);
     }
     release_batch(&arrays);
     return result;
@@ -324,8 +320,8 @@ trainer_get_state(PyObject *op, PyObject *unused)
     if (slots == NULL) {
         return NULL;
     }
-    return Py_BuildValue("(KN)",
-                         (unsigned long long)tl_trainer_iterations(self->trainer), slots);
+    return Py_BuildValue("(KN)", (unsigned long long)tl_trainer_iterations(self->trainer),
+                         slots);
 }
 
 /* A float32 array with as many elements as the tensor. */
@@ -369,8 +365,7 @@ trainer_set_state(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     for (size_t i = 0; i < count; i++) {
         (void)tl_trainer_slot(self->trainer, i, &tensor);
-        PyArrayObject *array =
-            slot_from(PyList_GET_ITEM(arrays, (Py_ssize_t)i), tensor, i);
+        PyArrayObject *array = slot_from(PyList_GET_ITEM(arrays, (Py_ssize_t)i), tensor, i);
         if (array == NULL || PyList_SetItem(arrays, (Py_ssize_t)i, (PyObject *)array) < 0) {
             goto done;
         }

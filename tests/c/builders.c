@@ -88,7 +88,8 @@ add_residual_block(tl_graph *graph, size_t *id)
     const size_t input = *id;
     size_t x = input;
     const size_t channels = graph->nodes[input].shape.dims[2];
-    TL_TRY(add_node(graph, &x, convolution(TL_OP_CONV2D, 20, 1, 1, true), "expand", x, TL_NONE));
+    TL_TRY(
+        add_node(graph, &x, convolution(TL_OP_CONV2D, 20, 1, 1, true), "expand", x, TL_NONE));
     TL_TRY(add_node(graph, &x, batch_norm, "expand_BN", x, TL_NONE));
     TL_TRY(add_node(graph, &x, relu6, "expand_relu", x, TL_NONE));
     TL_TRY(add_node(graph, &x, convolution(TL_OP_DEPTHWISE_CONV2D, 0, 3, 1, true), "dw", x,

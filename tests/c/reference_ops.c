@@ -93,8 +93,8 @@ convolve(const tl_step *step, const float *src, const float *kernel, size_t oh, 
             }
             const float *pixel =
                 src + ((h - step->padding.top) * s[1] + (w - step->padding.left)) * channels;
-            const float *taps = kernel + (kh * step->kernel[1] + kw) * channels *
-                                             (depthwise ? 1 : outputs);
+            const float *taps =
+                kernel + (kh * step->kernel[1] + kw) * channels * (depthwise ? 1 : outputs);
             if (depthwise) {
                 sum += (double)pixel[oc] * (double)taps[oc];
                 continue;
@@ -152,9 +152,10 @@ run_padding(const tl_step *step, float *dst, const float *src)
                 const bool inside = h >= step->padding.top && h - step->padding.top < s[0] &&
                                     w >= step->padding.left && w - step->padding.left < s[1];
                 dst[(h * d[1] + w) * d[2] + c] =
-                    inside ? src[((h - step->padding.top) * s[1] + w - step->padding.left) *
-                                     s[2] + c]
-                           : 0;
+                    inside
+                        ? src[((h - step->padding.top) * s[1] + w - step->padding.left) * s[2] +
+                              c]
+                        : 0;
             }
         }
     }
@@ -171,9 +172,9 @@ run_pooling(const tl_step *step, float *dst, const float *src)
             sum += (double)src[p * s[2] + c];
             largest = fmax(largest, (double)src[p * s[2] + c]);
         }
-        dst[c] = (float)(step->kind == TL_STEP_GLOBAL_MAX_POOLING2D
-                             ? largest
-                             : sum / (double)(s[0] * s[1]));
+        dst[c] =
+            (float)(step->kind == TL_STEP_GLOBAL_MAX_POOLING2D ? largest
+                                                               : sum / (double)(s[0] * s[1]));
     }
 }
 

@@ -199,8 +199,10 @@ parameters_of(double alpha, bool include_top)
     tl_graph *graph = NULL;
     tl_param_spec specs[TL_MAX_NODE_PARAMS];
     size_t total = 0;
-    const tl_mobilenet_v2 options = {.input = tl_shape_3(224, 224, 3), .alpha = alpha,
-                                     .include_top = include_top, .classes = 1000,
+    const tl_mobilenet_v2 options = {.input = tl_shape_3(224, 224, 3),
+                                     .alpha = alpha,
+                                     .include_top = include_top,
+                                     .classes = 1000,
                                      .classifier_activation = TL_SOFTMAX};
     CHECK_OK(tl_mobilenet_v2_create(&graph, &options));
     for (size_t i = 0; graph != NULL && i < graph->count; i++) {

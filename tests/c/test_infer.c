@@ -50,8 +50,8 @@ difference(const tl_graph *graph, size_t start, size_t stop, size_t batch, unsig
 
 static const size_t convolution_cases[][7] = {
     /* height, width, channels, filters, kernel, stride, same */
-    {9, 7, 3, 32, 3, 2, 1},  {8, 8, 3, 16, 3, 2, 0},   {7, 7, 24, 144, 1, 1, 1},
-    {1, 5, 17, 5, 1, 1, 0},  {14, 14, 33, 64, 1, 1, 1}, {6, 5, 8, 8, 5, 1, 1},
+    {9, 7, 3, 32, 3, 2, 1},   {8, 8, 3, 16, 3, 2, 0},     {7, 7, 24, 144, 1, 1, 1},
+    {1, 5, 17, 5, 1, 1, 0},   {14, 14, 33, 64, 1, 1, 1},  {6, 5, 8, 8, 5, 1, 1},
     {10, 3, 16, 16, 3, 3, 1}, {1, 1, 320, 1280, 1, 1, 0},
 };
 
@@ -64,8 +64,8 @@ test_convolutions_equal_naive_loops(void)
             tl_graph *graph = NULL;
             size_t id = 0;
             const tl_shape shape = tl_shape_3(c[0], c[1], c[2]);
-            const tl_convolution attributes = {depthwise ? 0 : c[3], {c[4], c[4]}, {c[5], c[5]},
-                                               c[6] != 0, true};
+            const tl_convolution attributes = {
+                depthwise ? 0 : c[3], {c[4], c[4]}, {c[5], c[5]}, c[6] != 0, true};
             CHECK_OK(tl_graph_create(&graph, "input", &shape));
             CHECK_OK(add_node(graph, &id,
                               (tl_node){.op = depthwise ? TL_OP_DEPTHWISE_CONV2D : TL_OP_CONV2D,
@@ -149,8 +149,10 @@ static void
 test_mobilenet_v2_equals_naive_loops(void)
 {
     tl_graph *graph = NULL;
-    const tl_mobilenet_v2 options = {.input = tl_shape_3(33, 40, 3), .alpha = 0.35,
-                                     .include_top = true, .classes = 10,
+    const tl_mobilenet_v2 options = {.input = tl_shape_3(33, 40, 3),
+                                     .alpha = 0.35,
+                                     .include_top = true,
+                                     .classes = 10,
                                      .classifier_activation = TL_LINEAR};
     CHECK_OK(tl_mobilenet_v2_create(&graph, &options));
     CHECK(difference(graph, 0, graph->count - 1, 1, 9) < 1e-5);

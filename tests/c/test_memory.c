@@ -91,10 +91,11 @@ train(const tl_ops *ops)
         trainable[i] = true;
     }
     const size_t cut = tl_network_cut(network, trainable);
-    const tl_trainer_plan plan = {.start = cut, .trainable = trainable,
-                                  .loss = {TL_SPARSE_CATEGORICAL_CROSSENTROPY, false},
-                                  .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9F,
-                                                .beta_2 = 0.999F, .epsilon = 1e-7F}};
+    const tl_trainer_plan plan = {
+        .start = cut,
+        .trainable = trainable,
+        .loss = {TL_SPARSE_CATEGORICAL_CROSSENTROPY, false},
+        .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9F, .beta_2 = 0.999F, .epsilon = 1e-7F}};
     TL_TRY(tl_trainer_create(&trainer, network, &plan));
     TL_TRY(tl_network_run(network, features, src, IMAGES, 0, cut));
     const tl_batch two = {features, targets, NULL, 2};

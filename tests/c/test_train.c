@@ -62,8 +62,8 @@ check_gradients(const tl_shape *input, tl_function output, tl_loss loss)
     tl_network *network = NULL;
     tl_trainer *trainer = NULL;
     const bool trainable[4] = {true, true, true, true};
-    const tl_trainer_plan plan = {.start = 0, .trainable = trainable, .loss = loss,
-                                  .optimizer = {.kind = TL_SGD}};
+    const tl_trainer_plan plan = {
+        .start = 0, .trainable = trainable, .loss = loss, .optimizer = {.kind = TL_SGD}};
     const size_t count = ROWS * tl_shape_elements(input);
     float *inputs = tl_alloc(count, sizeof *inputs);
     float targets[ROWS * CLASSES];
@@ -122,9 +122,44 @@ test_gradients_of_every_loss(void)
     const tl_function outputs[] = {TL_LINEAR, TL_SIGMOID, TL_SOFTMAX};
     for (int kind = 0; kind < TL_LOSS_COUNT; kind++) {
         check_gradients(&flat, TL_LINEAR, (tl_loss){(tl_loss_kind)kind, true});
-        for (size_t i = 1; i < 3; i++) { /* fitting: from logits; otherwise probabilities */
+        for (size_t i = 1; i < 3; i++) {
             check_gradients(&flat, outputs[i], (tl_loss){(tl_loss_kind)kind, false});
         }
+    }
+}
+
+/* Where no sigmoid or softmax tells the logits, the loss is taken from probabilities. */
+static void
+test_gradients_from_probabilities(void)
+{
+    enum { COUNT = ROWS * CLASSES };
+    float outputs[COUNT];
+    float targets[COUNT];
+    float grad[COUNT];
+    const double h = 1e-3;
+    for (int kind = 0; kind < TL_LOSS_COUNT; kind++) {
+        const tl_loss loss = {(tl_loss_kind)kind, false};
+        double value;
+        double up;
+        double down;
+        random_numbers(outputs, COUNT, 8);
+        for (size_t i = 0; i < COUNT; i++) {
+            outputs[i] = 0.5F + 0.4F * outputs[i];
+        }
+        make_targets(targets, loss.kind);
+        tl_loss_compute(&loss, &value, grad, outputs, targets, NULL, ROWS, CLASSES);
+        for (size_t i = 0; i < COUNT; i++) {
+            const float kept = outputs[i];
+            outputs[i] = kept + (float)h;
+            tl_loss_compute(&loss, &up, NULL, outputs, targets, NULL, ROWS, CLASSES);
+            outputs[i] = kept - (float)h;
+            tl_loss_compute(&loss, &down, NULL, outputs, targets, NULL, ROWS, CLASSES);
+            outputs[i] = kept;
+            CHECK_NEAR(grad[i], (up - down) / (2 * h), 1e-3);
+        }
+        outputs[0] = 0; /* clipped: finite, and flat */
+        tl_loss_compute(&loss, &value, grad, outputs, targets, NULL, ROWS, CLASSES);
+        CHECK(isfinite(value) && isfinite(grad[0]));
     }
 }
 
@@ -143,8 +178,8 @@ test_losses_have_known_values(void)
     const float label[1] = {1};
     const float extreme[3] = {200, -200, 0};
     double value;
-    tl_loss_compute(&(tl_loss){TL_CATEGORICAL_CROSSENTROPY, true}, &value, NULL, logits, one_hot,
-                    NULL, 1, 3);
+    tl_loss_compute(&(tl_loss){TL_CATEGORICAL_CROSSENTROPY, true}, &value, NULL, logits,
+                    one_hot, NULL, 1, 3);
     CHECK_NEAR(value, log(3.0), 1e-6);
     tl_loss_compute(&(tl_loss){TL_SPARSE_CATEGORICAL_CROSSENTROPY, true}, &value, NULL, logits,
                     label, NULL, 1, 3);
@@ -179,8 +214,8 @@ test_update_rules(void)
     float *const slots[TL_MAX_SLOTS] = {&m, &v};
     const tl_optimizer sgd = {.kind = TL_SGD, .momentum = 0.9F};
     const tl_optimizer nesterov = {.kind = TL_SGD, .momentum = 0.9F, .nesterov = true};
-    const tl_optimizer adam = {.kind = TL_ADAM, .beta_1 = 0.9F, .beta_2 = 0.999F,
-                               .epsilon = 1e-7F};
+    const tl_optimizer adam = {
+        .kind = TL_ADAM, .beta_1 = 0.9F, .beta_2 = 0.999F, .epsilon = 1e-7F};
     tl_optimizer_update(&sgd, &weight, slots, &grad, 1, 0.1F, 1);
     tl_optimizer_update(&sgd, &weight, slots, &grad, 1, 0.1F, 2);
     CHECK_NEAR(weight, 1 - 0.05 - (0.9 * 0.05 + 0.05), 1e-6);
@@ -224,11 +259,12 @@ test_steps_lower_the_loss(void)
         targets[r * 4 + r % 4] = 1;
         inputs[r * 10 + r % 4] += 2;
     }
-    const tl_trainer_plan plan = {.start = gap, .trainable = trainable,
-                                  .loss = {TL_CATEGORICAL_CROSSENTROPY, false},
-                                  .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9F,
-                                                .beta_2 = 0.999F, .epsilon = 1e-7F},
-                                  .seed = 1};
+    const tl_trainer_plan plan = {
+        .start = gap,
+        .trainable = trainable,
+        .loss = {TL_CATEGORICAL_CROSSENTROPY, false},
+        .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9F, .beta_2 = 0.999F, .epsilon = 1e-7F},
+        .seed = 1};
     const tl_batch batch = {inputs, targets, NULL, ROWS};
     CHECK_OK(random_parameters(&parameters, graph, 2));
     CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &product_ops));
@@ -256,8 +292,8 @@ test_training_through_a_convolution_is_refused(void)
     tl_trainer *trainer = NULL;
     bool trainable[64];
     memset(trainable, true, sizeof trainable);
-    const tl_trainer_plan plan = {.start = 1, .trainable = trainable,
-                                  .loss = {TL_CATEGORICAL_CROSSENTROPY, false}};
+    const tl_trainer_plan plan = {
+        .start = 1, .trainable = trainable, .loss = {TL_CATEGORICAL_CROSSENTROPY, false}};
     CHECK_OK(small_graph(&graph, 12, 12));
     CHECK_OK(random_parameters(&parameters, graph, 2));
     CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &reference_ops));
@@ -274,6 +310,7 @@ main(void)
 {
     CHECK_OK(tl_dnnl_open());
     RUN(test_gradients_of_every_loss);
+    RUN(test_gradients_from_probabilities);
     RUN(test_gradients_through_pooling_and_rows);
     RUN(test_losses_have_known_values);
     RUN(test_losses_refuse_bad_targets);

@@ -28,13 +28,13 @@ BLOCK_ENDS = [
 
 
 def random_weights(specs, seed=5):
-    """Values for [(name, shape)]: kernels, and batch statistics that are far from 0 and 1."""
+    """Values for [(name, shape)]: glorot_uniform kernels, batch statistics far from 0 and 1."""
     draw = np.random.RandomState(seed)
     values = []
     for name, shape in specs:
         if name.endswith("kernel"):
-            fan_in = np.prod(shape[:-1]) if shape[-1] > 1 else np.prod(shape[:2])
-            value = draw.normal(0, np.sqrt(2 / fan_in), shape)
+            limit = np.sqrt(6 / (np.prod(shape[:-2]) * (shape[-2] + shape[-1])))
+            value = draw.uniform(-limit, limit, shape)
         elif name in ("gamma", "moving_variance"):
             value = draw.uniform(0.5, 1.5, shape)
         else:
@@ -96,7 +96,7 @@ def summaries(Sequential, layers, MobileNetV2):
         "blog": summary_text(model),
         "blog_expanded": summary_text(model, expand_nested=True, show_trainable=True),
         "base": summary_text(base),
-        "wide": summary_text(model, line_length=120, positions=[0.5, 0.7, 1.0]),
+        "wide": summary_text(model, line_length=96, positions=[0.5, 0.7, 1.0]),
     }
     model.compile(optimizer="adam", loss="binary_crossentropy", metrics=["acc"])
     found["compiled"] = summary_text(model)
@@ -138,9 +138,7 @@ def main():
                 [layer.name, type(layer).__name__, list(layer.output.shape[1:])]
                 for layer in model.layers
             ],
-            "weights": [
-                [weight.path.split("/")[0], *weight.shape] for weight in model.weights
-            ],
+            "weights": [[weight.path.split("/")[0], *weight.shape] for weight in model.weights],
         }
     keras.backend.clear_session()
     stored = {

@@ -114,7 +114,7 @@ def test_without_input_shape_a_note_tells_the_size(capsys):
         ({"input_shape": (31, 64, 3)}, "at least 32 x 32, got \\(31, 64, 3\\)"),
         ({"input_shape": (64, 64, 0)}, "at least 1 channel"),
         ({"input_shape": (64, 64, 1), "weights": "imagenet"}, "3 channels"),
-        ({"input_shape": (100, 100, 3), "weights": "imagenet"}, "square, of 96, 128, 160"),
+        ({"input_shape": (100, 100, 3), "weights": "imagenet"}, "include_top=True of 96, 128, 160"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -147,10 +147,30 @@ def test_top_5_of_real_photos(shared_data, monkeypatch):
         photos = stored["imagenet20_uint8"]
     model = MobileNetV2()
     decoded = mobilenet_v2.decode_predictions(model(mobilenet_v2.preprocess_input(photos)))
-    expected = json.loads(
-        (shared_data / "golden" / "imagenet20_expected.json").read_text(encoding="utf-8")
+    path = shared_data / "golden" / "imagenet20_expected.json"
+    for found, image in zip(
+        decoded, json.loads(path.read_text(encoding="utf-8"))["images"], strict=True
+    ):
+        assert [name for _, name, _ in found] == [entry["name"] for entry in image["top5"]]
+        for (_, _, score), entry in zip(found, image["top5"], strict=True):
+            assert score == pytest.approx(entry["prob"], abs=2e-5)
+
+
+@pytest.mark.parametrize("alpha", ["1.0", "0.35"])
+def test_features_of_real_photos(shared_data, alpha):
+    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
+    model = MobileNetV2(
+        (224, 224, 3),
+        float(alpha),
+        include_top=False,
+        pooling="avg",
+        weights=shared_data / "weights" / name,
     )
-    assert len(decoded) == len(expected["photos"]) if "photos" in expected else True
+    with np.load(shared_data / "golden" / "numpy_reference.npz") as stored:
+        photos = stored["imagenet20_uint8"]
+        expected = stored[f"imagenet20_pooled_{alpha.replace('.', '_')}"]
+    features = model(mobilenet_v2.preprocess_input(photos))
+    assert np.abs(features - expected).max() < 1e-4 * np.abs(expected).max()
 
 
 def test_preprocess_input_as_keras_does_it():

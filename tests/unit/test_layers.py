@@ -36,6 +36,11 @@ def test_every_dialect_is_read(dialect):
         assert settings(layers.deserialize(class_name, config)) == settings(layer)
 
 
+def test_a_number_that_an_old_file_wrote_as_an_array_is_read():
+    config = {"max_value": {"type": "ndarray", "value": 6.0}, "threshold": {"value": 0.0}}
+    assert layers.deserialize("ReLU", config).max_value == 6.0
+
+
 def test_real_layers_of_keras_2_are_read(shared_data):
     path = shared_data / "weights" / "raw" / "teachable_machine_export_model.json"
     outer = json.loads(path.read_text(encoding="utf-8"))["modelTopology"]["config"]["layers"]
@@ -89,7 +94,7 @@ def test_a_configuration_that_tlcore_does_not_have(class_name, config, message):
         (lambda: layers.Conv2D(3, 3, padding="full"), "padding must be one of 'valid', 'same'"),
         (lambda: layers.ZeroPadding2D(-1), "padding must be"),
         (lambda: layers.ZeroPadding2D(((1, 2), 3, 4)), "padding must be"),
-        (lambda: layers.ReLU(0), "max_value must be a number above 0 or None"),
+        (lambda: layers.ReLU(1.0), "max_value must be None or 6, got 1.0"),
         (lambda: layers.BatchNormalization(epsilon=0), "epsilon must be"),
         (lambda: layers.Input(), "exactly one of shape and batch_shape"),
         (lambda: layers.Input((None, None, 3)), "tlcore fixes every size but the batch's"),

@@ -90,6 +90,9 @@ def test_building_is_put_off_until_a_shape_is_known():
     model.add(Dense(5))
     assert model.output_shape == (None, 5) and len(model.weights) == 6
 
+    for x in (np.zeros(9), 3.0):
+        with pytest.raises(ValueError, match="input_shape must be"):
+            Sequential([Dense(4)])(x)
     called = Sequential([Dense(4)])
     assert called(np.zeros((2, 9))).shape == (2, 4)
     assert called.input_shape == (None, 9)
@@ -280,11 +283,22 @@ def test_names_may_repeat_in_different_models():
     turned = Sequential([Input((6,)), Dense(6, name="dense"), inner])
     assert [node["name"] for node in turned.graph.nodes][1:3] == ["dense", "dense_1"]
     x = np.random.RandomState(0).rand(2, 6)
-    np.testing.assert_allclose(turned(x), inner(turned.layers[0].network_value(x))) if hasattr(
-        turned.layers[0], "network_value"
-    ) else None
     kernel, bias = turned.layers[0].get_weights()
     np.testing.assert_allclose(turned(x), inner(x @ kernel + bias), rtol=1e-4)
+
+
+def test_a_layer_may_stand_in_a_model_and_in_the_one_around_it():
+    inner = Sequential([Input((4,)), Dense(4)])
+    model = Sequential([inner, inner.layers[0]])
+    x = np.random.RandomState(0).rand(2, 4)
+    np.testing.assert_allclose(model(x), inner(inner(x)), rtol=1e-4)
+    assert len(model.weights) == 2 and model.count_params() == 20
+    assert len(model.parameter_flags()) == 4
+
+
+def test_a_model_is_saved_as_a_whole():
+    with pytest.raises(ValueError, match=r"use model.save\(path\)"):
+        small().get_config()
 
 
 def test_an_inner_model_may_change():
@@ -321,7 +335,7 @@ def test_input_range():
     assert Sequential().input_range is None
 
 
-def test_structures_change_seldom_but_names_always_count():
+def test_names_count_from_one_model_to_the_next():
     naming.reset_uids()
     assert small().name == "sequential" and small().name == "sequential_1"
 
@@ -360,12 +374,12 @@ def test_a_model_from_layers():
     [
         (lambda p, i: i.update(relu=["pool"]), "form a ring"),
         (lambda p, i: i.update(relu=["nobody"]), "no layer 'nobody'"),
-        (lambda p, i: i.update(relu=[]), "'relu' is not fed"),
-        (lambda p, i: i.update({"in": ["relu"]}), "'in' is an input, but fed"),
+        (lambda p, i: i.update(relu=[]), "'relu' is fed by nothing"),
+        (lambda p, i: i.update({"in": ["relu"]}), "'in' is an input but is fed"),
         (lambda p, i: p.append(layers.ReLU(name="relu")), "two layers of one name"),
         (lambda p, i: (p.append(layers.ReLU(name="x")), i.update(x=["conv"])), "'x' does not lead"),
         (lambda p, i: p.append(layers.InputLayer((4,), name="y")), "'y' does not lead"),
-        (lambda p, i: i.update(sum=["conv"]), "takes two inputs, got 1"),
+        (lambda p, i: i.update(sum=["relu"]), "takes two inputs, got 1"),
     ],
 )
 def test_wiring_that_is_no_model(change, message):

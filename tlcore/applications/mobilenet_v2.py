@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlcore import _core
+from tlcore import weights as store
 from tlcore.layers.serialization import from_nodes
 from tlcore.models import Functional, Model
 from tlcore.utils.notes import note
 
 __all__ = ["MobileNetV2", "decode_predictions", "preprocess_input"]
 
-_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
-_ROWS = (96, 128, 160, 192, 224)
 _SMALLEST = 32
 
 # What the layers have and the core's table does not say.
@@ -80,10 +79,10 @@ def MobileNetV2(
         raise ValueError(f"MobileNetV2: include_top must be True or False, got {include_top!r}.")
     if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 < alpha <= 16:
         raise ValueError(f"MobileNetV2: alpha must be a number above 0, got {alpha!r}.")
-    if imagenet and alpha not in _ALPHAS:
+    if imagenet and alpha not in store.ALPHAS:
         raise ValueError(
             "MobileNetV2: alpha must be one of "
-            f"{', '.join(str(a) for a in _ALPHAS)} with weights='imagenet', got {alpha!r}."
+            f"{', '.join(str(a) for a in store.ALPHAS)} with weights='imagenet', got {alpha!r}."
         )
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"MobileNetV2: pooling must be None, 'avg' or 'max', got {pooling!r}.")
@@ -91,7 +90,7 @@ def MobileNetV2(
     shape = _input_shape(input_shape, include_top, imagenet)
 
     rows = shape[0]
-    if imagenet and (shape[0] != shape[1] or rows not in _ROWS):
+    if imagenet and (shape[0] != shape[1] or rows not in store.ROWS):
         rows = 224
         note(
             f"there are no ImageNet weights for pictures of {shape[0]} x {shape[1]}; "
@@ -115,8 +114,6 @@ def MobileNetV2(
         [layers[-1].name],
     )
     if weights is not None:
-        from tlcore import weights as store
-
         path = (
             store.imagenet_path(float(alpha), rows, bool(include_top))
             if imagenet
@@ -199,11 +196,10 @@ def _input_shape(given: Any, include_top: bool, imagenet: bool) -> tuple[int, in
     if channels < 1 or (imagenet and channels != 3):
         allowed = "3 channels with weights='imagenet'" if imagenet else "at least 1 channel"
         raise ValueError(f"MobileNetV2: input_shape must have {allowed}, got {given!r}.")
-    if imagenet and include_top and (height != width or height not in _ROWS):
+    if imagenet and include_top and (height != width or height not in store.ROWS):
         raise ValueError(
-            "MobileNetV2: input_shape must be square, of "
-            f"{', '.join(str(n) for n in _ROWS)}, with weights='imagenet' and include_top=True, "
-            f"got {given!r}."
+            "MobileNetV2: input_shape must be square, with weights='imagenet' and "
+            f"include_top=True of {', '.join(str(n) for n in store.ROWS)}, got {given!r}."
         )
     return height, width, channels
 
@@ -262,8 +258,6 @@ def decode_predictions(preds: Any, top: int = 5) -> list[list[tuple[str, str, An
         raise ValueError(
             f"decode_predictions: top must be a whole number of at least 1, got {top!r}."
         )
-    from tlcore import weights as store
-
     index = store.class_index()
     results = []
     for row in scores:

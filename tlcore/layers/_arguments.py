@@ -76,8 +76,6 @@ def whole(owner: str, name: str, value: Any, least: int = 1) -> int:
 
 def number(owner: str, name: str, value: Any, low: float, high: float, allowed: str) -> float:
     """`value` as a float with low <= value < high."""
-    if isinstance(value, dict) and "value" in value:  # a NumPy number in an old file
-        value = value["value"]
     fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not fits or not low <= value < high:
         raise ValueError(f"{owner}: {name} must be {allowed}, got {value!r}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -115,11 +114,19 @@ class Activation(Layer):
         return {**super().get_config(), "activation": self.activation}
 
 
+def _number(value: Any) -> Any:
+    """The number in what an old file wrote for a NumPy scalar."""
+    return value.get("value") if isinstance(value, dict) else value
+
+
+_ZERO = Only("0", lambda value: _number(value) in (0, None))
+
+
 class ReLU(Layer):
     """min(max(x, 0), max_value).
 
     Args:
-        max_value: above 0, or None for no limit; MobileNetV2 has 6.
+        max_value: 6, as MobileNetV2 has it, or None for no limit.
 
     Any input shape; the output has the same.
 
@@ -127,17 +134,16 @@ class ReLU(Layer):
     """
 
     _neutral: ClassVar[Mapping[str, Only]] = {
-        "negative_slope": Only("0", lambda value: value in (0, None) or _number(value) == 0),
-        "threshold": Only("0", lambda value: value in (0, None) or _number(value) == 0),
+        "negative_slope": _ZERO,
+        "threshold": _ZERO,
     }
 
     def __init__(self, max_value: float | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.max_value = None
-        if max_value is not None:
-            self.max_value = arguments.number(
-                self._owner, "max_value", max_value, 1e-30, math.inf, "a number above 0 or None"
-            )
+        limit = _number(max_value)
+        if limit is not None and limit != 6:
+            raise ValueError(f"{self._owner}: max_value must be None or 6, got {max_value!r}.")
+        self.max_value = None if limit is None else 6.0
 
     def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
         """One relu node."""
@@ -151,11 +157,6 @@ class ReLU(Layer):
             "negative_slope": 0.0,
             "threshold": 0.0,
         }
-
-
-def _number(value: Any) -> Any:
-    """The number in what an old file wrote for a NumPy scalar."""
-    return value.get("value") if isinstance(value, dict) else value
 
 
 class Dropout(Layer):

@@ -131,6 +131,8 @@ class Layer:
 
     # Whether building the layer makes weights.
     _has_weights: ClassVar[bool] = False
+    # Whether it is a model, which has layers of its own and names their nodes itself.
+    _holds_layers: ClassVar[bool] = False
     # What Keras's layer of this name also takes, and the only values that tlcore allows there.
     _neutral: ClassVar[Mapping[str, Only]] = {}
     # What Keras writes beside the arguments that tlcore keeps.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tlcore import _core
 from tlcore.layers.convolutional import Conv2D, DepthwiseConv2D, ZeroPadding2D
 from tlcore.layers.core import Activation, Dense, Dropout, ReLU
@@ -68,6 +70,11 @@ def deserialize(class_name: str, config: Mapping[str, Any]) -> Layer:
     return layer.from_config(config)
 
 
+def _shortest(value: Any) -> Any:
+    """A float32 of the core as the decimal number that was meant: 0.001, not 0.0010000000475."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value
+
+
 def from_nodes(
     nodes: Sequence[_core.Node], options: Mapping[str, Mapping[str, Any]]
 ) -> tuple[list[Layer], dict[str, list[str]]]:
@@ -96,7 +103,8 @@ def from_nodes(
             continue
         else:
             op = node["op"]
-            arguments = {**node["attributes"], **options.get(op, {})}
+            arguments = {key: _shortest(value) for key, value in node["attributes"].items()}
+            arguments |= options.get(op, {})
             if "function" in arguments:
                 arguments["activation"] = arguments.pop("function")
             # Keras's applications leave the naming of their poolings to the counter

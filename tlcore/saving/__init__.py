@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tlcore.saving._files import PathLike, as_path, write_file
 
@@ -48,6 +48,7 @@ def save_model(
     Source: `keras.models.save_model`.
     """
     from tlcore.saving._config import written
+    from tlcore.saving._extras import write_extras
     from tlcore.saving._order import effective_flags
     from tlcore.saving._training import write_optimizer
     from tlcore.saving._weights import write_legacy
@@ -63,7 +64,7 @@ def save_model(
         root.attrs["model_config"] = config
         if training is not None:
             root.attrs["training_config"] = json.dumps(training)
-        _write_extras(root, model, flags)
+        write_extras(root, model, flags)
         write_legacy(root.create_group("model_weights"), model, flags)
         if training is not None:
             write_optimizer(root, model, flags)
@@ -90,7 +91,7 @@ def load_model(filepath: PathLike, custom_objects: None = None, compile: bool = 
 
     Source: `keras.models.load_model`.
     """
-    from tlcore.saving import _config, _hdf5, _order, _training, _weights
+    from tlcore.saving import _config, _extras, _hdf5, _order, _training, _weights
 
     if custom_objects:
         raise ValueError("custom_objects must be None: tlcore has no layers but its own.")
@@ -103,12 +104,13 @@ def load_model(filepath: PathLike, custom_objects: None = None, compile: bool = 
         description = _config.parsed(file, text, "model_config")
         groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
         budget = sum(dataset.size for group in groups for dataset in group.datasets)
+        extras = _extras.read_extras(file)
         model = _config.rebuilt(file, description, budget)
         if not model.built:
             raise file.refuse("its model does not say what shape its input has")
         flags = _order.effective_flags(model)
         _weights.assign(_weights.matched(file, groups, model, flags))
-        _read_extras(file, model)
+        _extras.apply_extras(model, extras)
         if compile and _training.read_compile(file, model):
             _training.read_optimizer(file, model, _order.effective_flags(model))
     return model
@@ -132,6 +134,7 @@ def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> No
 
     Source: `keras.Model.save_weights`.
     """
+    from tlcore.saving._extras import write_extras
     from tlcore.saving._order import effective_flags
     from tlcore.saving._weights import write_legacy, write_v3
 
@@ -144,7 +147,7 @@ def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> No
             write_v3(root, model)
         else:
             write_legacy(root, model, flags)
-        _write_extras(root, model, None)
+        write_extras(root, model, None)
 
     write_file(path, _image(fill))
 
@@ -152,7 +155,8 @@ def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> No
 def load_weights(model: Model, filepath: PathLike, by_name: bool = False) -> None:
     """Read the weights of a weights file or of a whole model's file into `model`.
 
-    Layers and weights are paired by name and, where the names differ, by position.
+    Layers and weights are paired by name and, where the names differ, by position. Class names and
+    the way pictures are read are taken from the file too if the model has none.
 
     Args:
         model: a built model.
@@ -166,7 +170,7 @@ def load_weights(model: Model, filepath: PathLike, by_name: bool = False) -> Non
 
     Source: `keras.Model.load_weights`.
     """
-    from tlcore.saving import _hdf5, _order, _weights
+    from tlcore.saving import _extras, _hdf5, _order, _weights
 
     _check_built(model, "loaded")
     with _hdf5.opened(filepath) as file:
@@ -181,7 +185,9 @@ def load_weights(model: Model, filepath: PathLike, by_name: bool = False) -> Non
             groups = _weights.read_groups(file, held)
             flags = _order.effective_flags(model)
             values = _weights.matched(file, groups, model, flags, by_name)
-        _weights.assign(values)
+        extras = _extras.read_extras(file)
+    _weights.assign(values)
+    _extras.apply_extras(model, extras)
 
 
 # --- helpers --------------------------------------------------------------------------------------
@@ -216,62 +222,3 @@ def _image(fill: Callable[[h5py.File], None]) -> bytes:
         root.flush()
         image: bytes = root.id.get_file_image()
     return image
-
-
-def _write_extras(root: h5py.File, model: Model, flags: Any) -> None:
-    """Class names, how pictures are read, and flags that Keras's dialect cannot say."""
-    from tlcore.saving._order import all_layers
-
-    if model.class_indices is not None:
-        root.attrs["tlcore_class_indices"] = json.dumps(model.class_indices)
-    if model.reader is not None:
-        root.attrs["tlcore_reader"] = json.dumps(model.reader)
-    if model.input_range is not None:
-        root.attrs["tlcore_input_range"] = json.dumps(list(model.input_range))
-    if flags is not None:
-        layers = dict(all_layers(model))
-        if any(layer.trainable != flags[id(layer)] for layer in layers.values()):
-            said = {path: layer.trainable for path, layer in layers.items()}
-            root.attrs["tlcore_trainable"] = json.dumps(said)
-
-
-def _read_extras(file: Any, model: Model) -> None:
-    """The inverse of `_write_extras`; files of Keras have none of it."""
-    from tlcore.saving._config import parsed
-    from tlcore.saving._order import all_layers, is_model, set_own_flag
-
-    def read(key: str) -> Any:
-        text = file.text(key)
-        return None if text is None else parsed(file, text, key)
-
-    indices = read("tlcore_class_indices")
-    if indices is not None:
-        numbers: list[Any] = list(indices.values()) if isinstance(indices, dict) else [None]
-        if any(type(n) is not int for n in numbers) or sorted(numbers) != list(range(len(numbers))):
-            raise file.refuse("its tlcore_class_indices do not number the classes from 0 on")
-        model.class_indices = indices
-    reader = read("tlcore_reader")
-    if reader is not None:
-        if not isinstance(reader, dict):
-            raise file.refuse("its tlcore_reader is no dict")
-        size = reader.get("target_size")
-        model.reader = {**reader, "target_size": tuple(size) if isinstance(size, list) else size}
-    limits = read("tlcore_input_range")
-    if limits is not None:
-        if (
-            not isinstance(limits, list)
-            or len(limits) != 2
-            or not all(isinstance(limit, (int, float)) for limit in limits)
-        ):
-            raise file.refuse("its tlcore_input_range is not two numbers")
-        model.input_range = (limits[0], limits[1])
-    said = read("tlcore_trainable")
-    if said is not None:
-        for path, layer in all_layers(model):
-            flag = said.get(path) if isinstance(said, dict) else None
-            if not isinstance(flag, bool):
-                raise file.refuse(f"its tlcore_trainable says nothing of the layer {path!r}")
-            if is_model(layer):
-                set_own_flag(layer, flag)
-            else:
-                layer.trainable = flag

@@ -26,6 +26,7 @@ _MAX_DEPTH = 64  # of JSON brackets
 _MAX_NESTED = 8  # of models in models
 _MAX_LAYERS = 2_000
 _MAX_NUMBER = 1 << 24  # of any size in a configuration
+_SPARE = 1 << 24  # weights that a model may have beyond those of its file until shapes are checked
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -100,7 +101,7 @@ def parsed(file: File, text: str, what: str) -> Any:
 def rebuilt(file: File, description: Any, budget: int) -> Model:
     """A model, not yet with the file's weights, from what any Keras wrote about it.
 
-    `budget` is how many numbers the file holds: a model with more weights is refused before
+    `budget` is how many numbers the file holds: a model with many more weights is refused before
     memory is taken for them.
 
     Raises:
@@ -214,14 +215,14 @@ class _Reader:
         return model
 
     def _check_size(self, layers: Sequence[Layer], inbound: Mapping[str, Sequence[str]]) -> None:
-        """Refuse more weights than the file has, from shapes alone; the input layer is first."""
+        """Refuse far more weights than the file has, from shapes alone; the input comes first."""
         graph = _core.Graph([int(n or 0) for n in layers[0].output_shape[1:]])
         outputs = {layers[0].name: 0}
         for i, layer in enumerate(layers[1:]):
             inputs = [outputs[name] for name in inbound[layer.name]]
             outputs[layer.name] = layer.add_to(graph, inputs, str(i))
         count = sum(math.prod(spec["shape"]) for node in graph.nodes for spec in node["parameters"])
-        if count > self.budget:
+        if count > _SPARE + 4 * self.budget:  # less is left to the check of shapes, which names
             raise ValueError(f"it has {count} weights, and the file holds values for {self.budget}")
 
     def _inbound(self, name: str, nodes: Any) -> list[str]:

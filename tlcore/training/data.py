@@ -391,6 +391,12 @@ def make_source(
         targets = None if y is None else as_array("y", y)
         weights = None if sample_weight is None else as_array("sample_weight", sample_weight)
         return ArraySource(images, targets, weights, max(batch_size, 1), shuffle)
+    if isinstance(x, (str, bytes, Mapping)) or x is None:
+        given = "None" if x is None else f"a {type(x).__name__}"
+        raise TypeError(
+            "x must be an array, a generator of flow_from_directory, a Sequence or a Python "
+            f"generator, got {given}."
+        )
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(
@@ -398,11 +404,6 @@ def make_source(
             )
     if is_picture_iterator(x):
         return IteratorSource(x)
-    if isinstance(x, (str, bytes, Mapping)) or x is None:
-        raise TypeError(
-            "x must be an array, a generator of flow_from_directory, a Sequence or a Python "
-            f"generator, got {type(x).__name__}."
-        )
     if hasattr(x, "__len__") and hasattr(x, "__getitem__"):
         return SequenceSource(x)
     if hasattr(x, "__next__"):

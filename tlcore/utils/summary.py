@@ -1,9 +1,10 @@
-"""The table that `model.summary()` prints: Keras 3's text, drawn by rich."""
+"""The table that `model.summary()` prints: Keras 3's text, column for column."""
 
 from __future__ import annotations
 
 import math
 import shutil
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,7 @@ from tlcore import _core
 from tlcore.layers.layer import Layer, Variable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from tlcore.models import Model
-
-_NUMBER, _SYMBOL = "color(34)", "color(33)"
 
 
 def print_summary(
@@ -28,21 +24,18 @@ def print_summary(
     show_trainable: bool,
 ) -> None:
     """Print `model`'s layers; the arguments are those of `Model.summary`."""
-    import rich.console
-    import rich.table
-
     in_a_row = _is_in_a_row(model)
     header = ["Layer (type)", "Output Shape", "Param #"]
-    alignment = ["left", "left", "right"]
+    align: list[Callable[[str, int], str]] = [str.ljust, str.ljust, str.rjust]
     width, ends = 88, [0.45, 0.80, 1.0]
     if not in_a_row:
         header.append("Connected to")
-        alignment.append("left")
+        align.append(str.ljust)
         width, ends = 108, [0.3, 0.56, 0.74, 1.0]
     ends = list(positions or ends)
     if show_trainable:
         header.append("Trainable")
-        alignment.append("center")
+        align.append(_center)
         width += 12
         ends = [0.9 * end for end in ends] + [1.0]
     if line_length is None:
@@ -50,15 +43,7 @@ def print_summary(
     if len(ends) != len(header):
         raise ValueError(f"summary: positions must hold {len(header)} numbers, got {positions!r}.")
     widths = _column_widths(line_length, ends)
-    columns = [
-        rich.table.Column(
-            title,
-            justify="right" if side == "right" else "center" if side == "center" else "left",
-            width=column,
-        )
-        for title, side, column in zip(header, alignment, widths, strict=True)
-    ]
-    table = rich.table.Table(*columns, width=line_length, show_lines=True)
+    rows = []
     inbound = {} if in_a_row else model.inbound
     for layer, depth in _rows(model, expand_nested):
         cells = _cells(layer, depth)
@@ -66,24 +51,51 @@ def print_summary(
             cells.append(_connections(inbound.get(layer.name, []) if depth == 0 else []))
         if show_trainable:
             cells.append(_trainable(layer))
-        table.add_row(*cells)
+        rows.append(cells)
 
-    if print_fn is None:
-        _draw(rich.console.Console(highlight=False), model, table)
-        return
-    console = rich.console.Console(highlight=False, force_terminal=False, color_system=None)
-    with console.capture() as captured:
-        _draw(console, model, table)
-    print_fn(captured.get())
+    text = "\n".join(
+        [f'Model: "{model.name}"', *_table(header, rows, widths, align), *_footer(model)]
+    )
+    (print_fn or print)(text + "\n" if print_fn else text)
 
 
-def _draw(console: Console, model: Model, table: Table) -> None:
-    from rich.markup import escape
+def _table(
+    header: list[str],
+    rows: list[list[str]],
+    widths: list[int],
+    align: list[Callable[[str, int], str]],
+) -> Iterator[str]:
+    """The lines of a table in heavy-headed boxes; long cells wrap at spaces."""
 
-    console.print(f'[bold]Model: "{escape(model.name)}"[/]')
-    console.print(table)
-    for line in _footer(model):
-        console.print(line, soft_wrap=True)
+    def rule(left: str, line: str, middle: str, right: str) -> str:
+        return left + middle.join(line * (width + 2) for width in widths) + right
+
+    def cells(values: list[str], edge: str) -> Iterator[str]:
+        wrapped = [_wrap(value, width) for value, width in zip(values, widths, strict=True)]
+        for i in range(max(map(len, wrapped))):
+            pieces = (
+                place(lines[i] if i < len(lines) else "", width)
+                for lines, width, place in zip(wrapped, widths, align, strict=True)
+            )
+            yield f"{edge} " + f" {edge} ".join(pieces) + f" {edge}"
+
+    yield rule("┏", "━", "┳", "┓")
+    yield from cells(header, "┃")
+    yield rule("┡", "━", "╇", "┩")
+    for i, row in enumerate(rows):
+        if i > 0:
+            yield rule("├", "─", "┼", "┤")
+        yield from cells(row, "│")
+    yield rule("└", "─", "┴", "┘")
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return [line if len(line) <= width else line[: width - 1] + "…" for line in lines]
+
+
+def _center(text: str, width: int) -> str:
+    return (" " * ((width - len(text)) // 2) + text).ljust(width)
 
 
 def _is_in_a_row(model: Model) -> bool:
@@ -110,6 +122,12 @@ def _column_widths(line_length: int, ends: Sequence[float]) -> list[int]:
                 f"summary: line_length {line_length} is too short for {len(ends)} columns."
             )
         widths.append(width)
+    # Borders and padding come out of all columns alike, as rich takes them for Keras.
+    excess = sum(widths) + 3 * len(widths) + 1 - line_length
+    for i in range(len(widths)):
+        share = round(excess / (len(widths) - i))
+        widths[i] = max(1, widths[i] - share)
+        excess -= share
     return widths
 
 
@@ -122,32 +140,22 @@ def _rows(model: Model, expand_nested: bool, depth: int = 0) -> Iterator[tuple[L
             yield from _rows(layer, expand_nested, depth + 1)
 
 
-def _number(value: object) -> str:
-    return f"[{'color(45)' if value is None else _NUMBER}]{value}[/]"
-
-
 def _cells(layer: Layer, depth: int) -> list[str]:
-    from rich.markup import escape
-
     prefix = "   " * depth + "└ " if depth else ""
-    name = escape(prefix + layer.name) + f" ([{_SYMBOL}]{escape(type(layer).__name__)}[/])"
+    name = f"{prefix}{layer.name} ({type(layer).__name__})"
     if not layer.built:
-        return [name, "?", f"{_number(0)} (unbuilt)" if layer._has_weights else _number(0)]
-    shape = f"({', '.join(_number(size) for size in layer.output_shape)})"
-    return [name, shape, _number(f"{layer.count_params():,}")]
+        return [name, "?", "0 (unbuilt)" if layer._has_weights else "0"]
+    return [name, f"({', '.join(map(str, layer.output_shape))})", f"{layer.count_params():,}"]
 
 
 def _connections(sources: Sequence[str]) -> str:
-    from rich.markup import escape
-
-    names = [f"{escape(source)}[{_number(0)}][{_number(0)}]" for source in sources]
-    return ", ".join(names) or "-"
+    return ", ".join(f"{source}[0][0]" for source in sources) or "-"
 
 
 def _trainable(layer: Layer) -> str:
     if not layer.weights:
-        return "[bold]-[/]"
-    return "[bold][color(34)]Y[/][/]" if layer.trainable else "[bold][color(9)]N[/][/]"
+        return "-"
+    return "Y" if layer.trainable else "N"
 
 
 def _bytes(count: float) -> str:
@@ -178,12 +186,12 @@ def _footer(model: Model) -> Iterator[str]:
     if slots:
         lines.append(("Optimizer", optimizer, optimizer_bytes))
     for what, count, size in lines:
-        yield f"[bold] {what} params: [/]{_number(f'{count:,}')} ({_bytes(size)})"
+        yield f" {what} params: {count:,} ({_bytes(size)})"
     if model.built:
         memory = model.network.memory()
         threads = _core.get_num_threads()
         peak = memory["parameters"] + memory["packed"] + threads * memory["executor"]
         yield (
-            f"[bold] Peak memory: [/]{_bytes(peak)} (weights {_bytes(memory['parameters'])}, "
+            f" Peak memory: {_bytes(peak)} (weights {_bytes(memory['parameters'])}, "
             f"packed {_bytes(memory['packed'])}, {threads} threads x {_bytes(memory['executor'])})"
         )

@@ -1,0 +1,141 @@
+"""What both benchmarks need: a base to share with the peers, their processes, the CPU's limit."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tlcore
+from tlcore.demo import base_model
+from tlcore.models import Model
+
+HERE = Path(__file__).parent
+
+# Without these glibc gives large blocks back at every step, which costs torch half its speed.
+MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options of both benchmarks; a peer whose Python is not given is left out."""
+    parser = argparse.ArgumentParser(description=description)
+    for peer in ("tensorflow", "torch"):
+        parser.add_argument(
+            f"--{peer}",
+            metavar="PYTHON",
+            default=os.environ.get(f"{peer.upper()}_PYTHON"),
+            help=f"Python of an environment with {peer}; ${peer.upper()}_PYTHON",
+        )
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="for every peer"
+    )
+    return parser
+
+
+def share_base(folder: Path, pictures: np.ndarray) -> tuple[Model, float]:
+    """Write the base for the peers into `folder`; the base and its GFLOP for one picture."""
+    base, origin = base_model(pictures)
+    print(f"MobileNetV2 1.0 at 224 without top: {origin}")
+    base.save_weights(folder / "base.h5")
+    steps, arrays, flop = base.network.lowered(), {}, 0.0
+    for i, step in enumerate(steps):
+        height, width, channels = step["output_shape"]
+        kernel = step.pop("kernel")
+        bias = step.pop("bias")
+        if kernel is not None and bias is not None:
+            arrays[f"kernel{i}"], arrays[f"bias{i}"] = kernel, bias
+            taps = kernel.size / (channels if step["op"] == "conv2d" else kernel.shape[2])
+            flop += 2.0 * height * width * channels * taps
+    (folder / "network.json").write_text(json.dumps(steps), encoding="utf-8")
+    np.savez(folder / "network.npz", **arrays)
+    return base, flop / 1e9
+
+
+class Peak:
+    """The machine's fp32 limit, by the assembly loop of peak.c, compiled here and now."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._command = [str(folder / "peak"), str(threads)]
+        self.rates: list[float] = []
+        subprocess.run(
+            ["cc", "-O2", "-pthread", "-o", self._command[0], str(HERE / "peak.c")], check=True
+        )
+
+    def measure(self) -> None:
+        """Take the figure once more; machines speed up and slow down."""
+        done = subprocess.run(self._command, check=True, capture_output=True, text=True)
+        self.rates.append(float(done.stdout))
+
+    @property
+    def gflops(self) -> float:
+        return max(self.rates)
+
+
+class Peer:
+    """A process that serves measurements; see peers/protocol.py."""
+
+    def __init__(
+        self, python: str, script: str, folder: Path, threads: int, **environment: str
+    ) -> None:
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (lives as long as the process)
+        self._process = subprocess.Popen(
+            [python, str(HERE / "peers" / script), str(folder), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), **environment},
+        )
+        hello: dict[str, Any] = json.loads(self._answer())
+        self.name: str = hello["name"]
+        self.settings: list[str] = hello["settings"]
+        self.features = np.load(folder / f"{self.name}.npy")
+
+    def seconds(self, setting: str, images: int) -> float:
+        """How long this many pictures take in one setting."""
+        assert self._process.stdin is not None
+        print(setting, images, file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            sys.exit(f"{self._process.args!r} ended:\n{self._log.read()[-3000:]}")
+        return line
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def has(python: str, module: str) -> bool:
+    """Whether that Python has the module."""
+    found = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    return subprocess.run([python, "-c", found], check=False).returncode == 0
+
+
+def machine() -> str:
+    """One line about where the figures were taken."""
+    name = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        "an unknown CPU",
+    )
+    return f"{name}, {len(os.sched_getaffinity(0))} CPUs, {tlcore._core.config()}"

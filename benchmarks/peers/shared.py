@@ -1,0 +1,32 @@
+"""What a peer is given: a folder (first argument) and a number of threads (second).
+
+The folder has `network.json` and `network.npz`, the base's folded list of steps; `base.h5`, its
+weights for Keras; and `pictures.npy`, 32 pictures from -1 to 1. Needs NumPy only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FOLDER = Path(sys.argv[1])
+THREADS = int(sys.argv[2])
+
+
+def pictures(count: int) -> np.ndarray:
+    """(count, 224, 224, 3) float32."""
+    return np.load(FOLDER / "pictures.npy")[:count]
+
+
+def steps() -> list[dict[str, Any]]:
+    """The folded list, as tlcore's inference runs it; kernels and biases as arrays."""
+    arrays = np.load(FOLDER / "network.npz")
+    listed: list[dict[str, Any]] = json.loads((FOLDER / "network.json").read_text(encoding="utf-8"))
+    for i, step in enumerate(listed):
+        step["kernel"] = arrays.get(f"kernel{i}")
+        step["bias"] = arrays.get(f"bias{i}")
+    return listed

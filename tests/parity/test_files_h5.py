@@ -1,0 +1,401 @@
+"""`.h5` files between tlcore and the real tf-keras and Keras 3, both ways."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+from tlcore.applications import MobileNetV2
+from tlcore.layers import (
+    Add,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling2D,
+    Input,
+    InputLayer,
+)
+from tlcore.models import Functional, Sequential, load_model
+from tlcore.optimizers import SGD, Adam
+
+LIBRARIES = {"tf_keras": tf_keras, "keras": keras}
+library = pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
+SIZE = 64
+logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def pictures(count: int = 4, size: int = SIZE) -> np.ndarray[Any, Any]:
+    random = np.random.RandomState(5)
+    return random.uniform(-1, 1, (count, size, size, 3)).astype(np.float32)
+
+
+TARGETS = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+
+
+def randomize(model: Any, seed: int = 0) -> None:
+    """Weights under which every batch normalisation matters."""
+    random = np.random.RandomState(seed)
+    for variable in model.weights:
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        elif variable.name in ("beta", "moving_mean", "bias"):
+            variable.assign(random.uniform(-0.3, 0.3, variable.shape))
+
+
+def base(**how: Any) -> Functional:
+    how = {"input_shape": (SIZE, SIZE, 3), "alpha": 0.35, "include_top": False, **how}
+    return MobileNetV2(weights=None, **how)
+
+
+def blog_model() -> Sequential:
+    model = Sequential(
+        [
+            base(),
+            GlobalAveragePooling2D(),
+            Dropout(0.2),
+            Dense(8, activation="relu"),
+            Dense(3, activation="sigmoid"),
+        ]
+    )
+    randomize(model)
+    return model
+
+
+def opened(library: Any, path: Path) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return library.models.load_model(path)
+
+
+def assert_same(library: Any, path: Path, model: Any, x: np.ndarray[Any, Any]) -> Any:
+    """The file predicts in `library` what `model` predicts here."""
+    theirs = opened(library, path)
+    np.testing.assert_allclose(theirs.predict(x, verbose=0), model(x), atol=1e-5, rtol=1e-5)
+    return theirs
+
+
+# --- ours in theirs -------------------------------------------------------------------------------
+
+
+def all_frozen(model: Sequential) -> None:
+    model.layers[0].trainable = False
+
+
+def first_layers_frozen(model: Sequential) -> None:
+    for layer in model.layers[0].layers[:100]:
+        layer.trainable = False
+
+
+def head_frozen(model: Sequential) -> None:
+    model.layers[3].trainable = False
+
+
+def every_third_frozen(model: Sequential) -> None:
+    for layer in model.layers[0].layers[::3]:
+        layer.trainable = False
+
+
+def random_flags(model: Sequential) -> None:
+    random = np.random.RandomState(0)
+    for layer in model.layers[0].layers:
+        layer.trainable = bool(random.rand() < 0.5)
+
+
+def frozen_around_trainable(model: Sequential) -> None:
+    model.layers[0].trainable = False
+    for layer in model.layers[0].layers[50:90]:
+        layer.trainable = True
+
+
+def frozen_model(model: Sequential) -> None:
+    model.trainable = False
+
+
+@library
+@pytest.mark.parametrize(
+    "freeze",
+    [
+        lambda model: None,
+        all_frozen,
+        first_layers_frozen,
+        head_frozen,
+        every_third_frozen,
+        random_flags,
+        frozen_around_trainable,
+        frozen_model,
+    ],
+    ids=lambda freeze: freeze.__name__,
+)
+def test_any_mixture_of_trainable(
+    tmp_path: Path, library: Any, freeze: Callable[[Sequential], None]
+) -> None:
+    model = blog_model()
+    freeze(model)
+    model.save(tmp_path / "m.h5")
+    theirs = assert_same(library, tmp_path / "m.h5", model, pictures())
+    # Flags are read as they were, unless a frozen model stood around trainable layers.
+    if freeze not in (frozen_around_trainable, frozen_model):
+        ours = {layer.name: layer.trainable for layer in model.layers[0].layers[1:]}
+        found = {layer.name: layer.trainable for layer in theirs.layers[0].layers[1:]}
+        assert found == ours
+    again = load_model(tmp_path / "m.h5")
+    assert np.array_equal(again(pictures()), model(pictures()))
+
+
+def branches() -> Functional:
+    layers = [
+        InputLayer((6,), name="x"),
+        Dense(5, name="short", trainable=False),
+        Dense(7, activation="relu", name="long_1"),
+        Dense(5, name="long_2"),
+        Add(name="sum"),
+        Dense(2, activation="softmax", name="scores"),
+    ]
+    inbound = {
+        "short": ["x"],
+        "long_1": ["x"],
+        "long_2": ["long_1"],
+        "sum": ["short", "long_2"],
+        "scores": ["sum"],
+    }
+    return Functional(layers, inbound, ["x"], ["scores"], name="branches")
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    "top": lambda: base(include_top=True, classes=7),
+    "logits": lambda: base(include_top=True, classes=7, classifier_activation=None),
+    "pooling_avg": lambda: base(pooling="avg"),
+    "pooling_max": lambda: base(pooling="max"),
+    "maps": base,
+    "odd_size": lambda: base(input_shape=(65, 70, 3)),
+    "flatten": lambda: Sequential([base(), Flatten(), Dense(2, activation="softmax")]),
+    "dense_on_maps": lambda: Sequential([base(), Dense(2), GlobalAveragePooling2D()]),
+    "two_levels": lambda: Sequential(
+        [Sequential([base(), GlobalAveragePooling2D()], name="features"), Dense(2)]
+    ),
+    "branches": branches,
+    "branches_inside": lambda: Sequential([Input((6,)), branches(), Dense(2)]),
+}
+
+
+@library
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
+def test_models(tmp_path: Path, library: Any, make: Callable[[], Any], frozen: bool) -> None:
+    model = make()
+    randomize(model)
+    if frozen:
+        for layer in model.layers[1:3]:
+            layer.trainable = False
+    x = np.random.RandomState(2).uniform(-1, 1, (2, *model.input_shape[1:])).astype(np.float32)
+    model.save(tmp_path / "m.h5")
+    assert_same(library, tmp_path / "m.h5", model, x)
+    for name in ("w.h5", "w.weights.h5"):
+        model.save_weights(tmp_path / name)
+        theirs = opened(library, tmp_path / "m.h5")
+        theirs.set_weights([np.ones_like(w) for w in theirs.get_weights()])
+        theirs.load_weights(tmp_path / name)
+        np.testing.assert_allclose(theirs.predict(x, verbose=0), model(x), atol=1e-5)
+        # and what they write of it
+        theirs.save_weights(tmp_path / f"their_{name}") if name != "w.h5" else None
+    randomize(model, 8)
+    model.load_weights(tmp_path / "their_w.weights.h5")
+    np.testing.assert_allclose(model(x), theirs.predict(x, verbose=0), atol=1e-5)
+
+
+def test_weights_under_the_old_names(tmp_path: Path) -> None:
+    """tf-keras's own save_weights("x.h5") is loaded, frozen or not."""
+    model = blog_model()
+    model.save(tmp_path / "m.h5")
+    theirs = opened(tf_keras, tmp_path / "m.h5")
+    theirs.layers[0].trainable = False
+    theirs.save_weights(tmp_path / "w.h5")
+    expected = model(pictures())
+    randomize(model, 6)
+    model.load_weights(tmp_path / "w.h5")
+    assert np.array_equal(model(pictures()), expected)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [Adam(0.0123), Adam(0.001, beta_1=0.8, epsilon=1e-5), SGD(0.05), SGD(0.05, 0.9, True)],
+    ids=repr,
+)
+def test_training_goes_on(tmp_path: Path, optimizer: Any) -> None:
+    model = blog_model()
+    model.pop()
+    model.pop()
+    model.pop()  # no dropout: the steps after opening are compared
+    model.add(Dense(3, activation="sigmoid", name="scores"))
+    model.layers[0].trainable = False
+    model.compile(loss="binary_crossentropy", optimizer=optimizer, metrics=["acc"])
+    x = pictures()
+    for _ in range(3):
+        model.train_on_batch(x, TARGETS)
+    model.save(tmp_path / "m.h5")
+    for name, library in LIBRARIES.items():
+        theirs = assert_same(library, tmp_path / "m.h5", model, x)
+        assert type(theirs.optimizer).__name__ == type(optimizer).__name__
+        config = theirs.optimizer.get_config()
+        for key, value in optimizer.get_config().items():
+            if key not in ("name", "amsgrad"):
+                assert config[key] == pytest.approx(value)
+        assert theirs.loss == "binary_crossentropy"
+        assert theirs.compiled if name == "keras" else theirs.metrics_names == ["loss", "acc"]
+    theirs = opened(tf_keras, tmp_path / "m.h5")
+    assert int(theirs.optimizer.iterations) == 3
+    for _ in range(2):
+        theirs.train_on_batch(x, TARGETS)
+        model.train_on_batch(x, TARGETS)
+    for ours, their in zip(model.get_weights()[-2:], theirs.get_weights()[-2:], strict=True):
+        np.testing.assert_allclose(their, ours, atol=2e-6)
+    again = load_model(tmp_path / "m.h5")
+    for _ in range(2):
+        again.train_on_batch(x, TARGETS)
+    for ours, their in zip(model.get_weights(), again.get_weights(), strict=True):
+        assert np.array_equal(ours, their)
+
+
+# --- theirs in ours -------------------------------------------------------------------------------
+
+
+def their_base(library: Any, **how: Any) -> Any:
+    how = {"input_shape": (SIZE, SIZE, 3), "alpha": 0.35, "include_top": False, **how}
+    model = library.applications.MobileNetV2(weights=None, **how)
+    random = np.random.RandomState(0)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([random.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
+    return model
+
+
+def sequential(library: Any) -> Any:
+    layers = library.layers
+    return library.Sequential(
+        [
+            their_base(library),
+            layers.GlobalAveragePooling2D(),
+            layers.Dropout(0.2),
+            layers.Dense(8, activation="relu"),
+            layers.Dense(3, activation="sigmoid"),
+        ]
+    )
+
+
+def sequential_with_input(library: Any) -> Any:
+    layers = library.layers
+    return library.Sequential(
+        [
+            library.Input((SIZE, SIZE, 3)),
+            their_base(library, pooling="max"),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def functional(library: Any) -> Any:
+    source = library.Input((SIZE, SIZE, 3))
+    h = their_base(library)(source, training=False)
+    h = library.layers.Flatten()(h)
+    return library.Model(source, library.layers.Dense(3)(h))
+
+
+def flat(library: Any) -> Any:
+    inner = their_base(library)
+    h = library.layers.GlobalAveragePooling2D()(inner.output)
+    return library.Model(inner.input, library.layers.Dense(3, activation="softmax")(h))
+
+
+def top(library: Any) -> Any:
+    return their_base(library, include_top=True, classes=3)
+
+
+def odd(library: Any) -> Any:
+    return their_base(library, input_shape=(65, 71, 3), pooling="avg")
+
+
+def built_later(library: Any) -> Any:
+    layers = library.layers
+    model = library.Sequential(
+        [
+            layers.Conv2D(4, 3, strides=(2, 1), padding="same", activation="relu"),
+            layers.DepthwiseConv2D(3, padding="same"),
+            layers.BatchNormalization(),
+            layers.Activation("relu"),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(3),
+        ]
+    )
+    model.build((None, 12, 12, 3))
+    return model
+
+
+@library
+@pytest.mark.parametrize(
+    "make", [sequential, sequential_with_input, functional, flat, top, odd, built_later]
+)
+@pytest.mark.parametrize("frozen", ["nothing", "everything", "half"])
+def test_their_models(tmp_path: Path, library: Any, make: Any, frozen: str) -> None:
+    theirs = make(library)
+    inner = next((layer for layer in theirs.layers if hasattr(layer, "layers")), theirs)
+    if frozen == "everything":
+        inner.trainable = False
+    elif frozen == "half":
+        for layer in inner.layers[: len(inner.layers) // 2]:
+            layer.trainable = False
+    x = np.random.RandomState(1).uniform(-1, 1, (2, *theirs.input_shape[1:])).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.save(tmp_path / "m.h5")
+    expected = theirs.predict(x, verbose=0)
+    model = load_model(tmp_path / "m.h5")
+    np.testing.assert_allclose(model(x), expected, atol=1e-5, rtol=1e-5)
+    theirs.save_weights(tmp_path / "w.weights.h5")
+    randomize(model, 3)
+    model.load_weights(tmp_path / "w.weights.h5")
+    np.testing.assert_allclose(model(x), expected, atol=1e-5, rtol=1e-5)
+
+
+@library
+def test_their_training_goes_on(tmp_path: Path, library: Any) -> None:
+    theirs = sequential_with_input(library)
+    theirs.layers[0].trainable = False
+    theirs.compile(
+        loss=library.losses.CategoricalCrossentropy(),
+        optimizer=library.optimizers.Adam(0.01),
+        metrics=["acc"],
+    )
+    x = pictures()
+    for _ in range(3):
+        theirs.train_on_batch(x, TARGETS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.save(tmp_path / "m.h5")
+    model = load_model(tmp_path / "m.h5")
+    assert model.optimizer_state()[0] == 3
+    for _ in range(2):
+        theirs.train_on_batch(x, TARGETS)
+        model.train_on_batch(x, TARGETS)
+    for ours, their in zip(model.get_weights()[-2:], theirs.get_weights()[-2:], strict=True):
+        np.testing.assert_allclose(their, ours, atol=2e-6)
+
+
+@library
+def test_imagenet_weights_as_they_write_them(tmp_path: Path, library: Any) -> None:
+    """A weights file at the root, as the ImageNet files are."""
+    theirs = their_base(library)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.save(tmp_path / "whole.h5")
+    model = base(weights=None)
+    model.load_weights(tmp_path / "whole.h5")
+    x = pictures(2)
+    np.testing.assert_allclose(model(x), theirs.predict(x, verbose=0), atol=1e-5, rtol=1e-5)

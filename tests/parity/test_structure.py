@@ -1,0 +1,156 @@
+"""Layers, models and MobileNetV2 against the real Keras 3 and tf-keras, called side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from golden import make_structure
+
+keras = pytest.importorskip("keras", reason="needs the real Keras: run `make parity`")
+
+from tlcore import Sequential, applications, layers  # noqa: E402
+from tlcore.applications import mobilenet_v2  # noqa: E402
+from tlcore.utils import naming  # noqa: E402
+
+ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+SIZES = (96, 97, 160, 224, 225)
+
+
+@pytest.fixture(autouse=True)
+def equal_names():
+    keras.backend.clear_session()
+    naming.reset_uids()
+
+
+def pair(**options):
+    """Keras's and tlcore's MobileNetV2 with equal random weights and batch statistics."""
+    theirs = keras.applications.MobileNetV2(weights=None, **options)
+    ours = applications.MobileNetV2(weights=None, **options)
+    weights = make_structure.random_weights([(w.name, w.shape) for w in ours.weights])
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    return ours, theirs
+
+
+def close(value, expected):
+    expected = np.asarray(expected)
+    assert value.shape == expected.shape
+    assert np.abs(value - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_every_alpha_and_size(alpha, size):
+    options = {"input_shape": (size, size, 3), "alpha": alpha, "include_top": False}
+    ours, theirs = pair(**options)
+    assert ours.name == theirs.name
+    described = [(layer.name, type(layer).__name__) for layer in theirs.layers]
+    assert [(layer.name, type(layer).__name__) for layer in ours.layers] == described
+    x = make_structure.pictures((size, size, 3), 1)
+    nodes = [node["name"] for node in ours.graph.nodes]
+    names = make_structure.BLOCK_ENDS
+    ends = keras.Model(theirs.input, [theirs.get_layer(name).output for name in names])
+    for name, expected in zip(names, ends(x), strict=True):
+        try:
+            close(ours.network.run(x, 0, nodes.index(name)), expected)
+        except AssertionError as error:
+            raise AssertionError(f"first difference at {name}") from error
+    close(ours(x), ends(x)[-1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"input_shape": (40, 67, 3), "include_top": False, "pooling": "avg"},
+        {"input_shape": (40, 67, 1), "include_top": False, "pooling": "max"},
+        {"input_shape": (96, 96, 3), "classes": 7},
+        {"input_shape": (96, 96, 3), "classes": 7, "classifier_activation": None},
+        {"input_shape": (96, 96, 3), "classes": 7, "classifier_activation": "sigmoid"},
+        {"input_shape": (96, 96, 3), "classes": 7, "classifier_activation": "relu"},
+    ],
+)
+def test_tops_and_poolings(options):
+    ours, theirs = pair(alpha=0.35, **options)
+    x = make_structure.pictures(options["input_shape"], 3)
+    close(ours(x), theirs(x))
+    assert [layer.name for layer in ours.layers] == [layer.name for layer in theirs.layers]
+
+
+def test_the_stored_summaries_are_still_those_of_keras(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    theirs = make_structure.summaries(
+        keras.Sequential, keras.layers, keras.applications.MobileNetV2
+    )
+    ours = make_structure.summaries(Sequential, layers, applications.MobileNetV2)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("module", ["keras", "tf_keras"])
+def test_keras_reads_our_configurations(module):
+    theirs = pytest.importorskip(module)
+    expected = make_structure.some_layers(theirs.layers)
+    for layer, twin in zip(make_structure.some_layers(layers), expected, strict=True):
+        read = type(twin).from_config(layer.get_config())
+        same = read.get_config()
+        for key, value in twin.get_config().items():
+            found = same[key]
+            if isinstance(value, (list, tuple)):
+                value, found = list(value), list(found)
+            assert found == value or str(found) == str(value), (layer.name, key)
+
+
+def test_small_layers_compute_what_keras_computes():
+    x = np.random.RandomState(0).randn(2, 7, 6, 3).astype(np.float32)
+
+    def stack(module, sequential):
+        return sequential(
+            [
+                module.InputLayer((7, 6, 3)),
+                module.Conv2D(4, (3, 2), 2, "same", activation="relu"),
+                module.ZeroPadding2D(((0, 1), (2, 3))),
+                module.DepthwiseConv2D(3, padding="same", activation="sigmoid"),
+                module.BatchNormalization(epsilon=1e-2),
+                module.ReLU(6.0),
+                module.Conv2D(5, 1),
+                module.Flatten(),
+                module.Dense(6, activation="relu"),
+                module.Dropout(0.5),
+                module.Activation("softmax"),
+            ]
+        )
+
+    ours, theirs = stack(layers, Sequential), stack(keras.layers, keras.Sequential)
+    weights = make_structure.random_weights([(w.name, w.shape) for w in ours.weights])
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    close(ours(x), theirs(x))
+
+
+def test_preprocess_and_decode(monkeypatch):
+    theirs = keras.applications.mobilenet_v2
+    pixels = np.random.RandomState(0).randint(0, 256, (2, 5, 4, 3)).astype(np.uint8)
+    for dtype in (np.uint8, np.int64, np.float32, np.float64, np.float16):
+        ours = mobilenet_v2.preprocess_input(pixels.astype(dtype))
+        expected = theirs.preprocess_input(pixels.astype(dtype))
+        assert ours.dtype == expected.dtype and np.array_equal(ours, expected)
+
+    from keras.src.applications import imagenet_utils
+
+    from tlcore import weights as store
+
+    index = {str(i): [f"n{i}", f"thing_{i}"] for i in range(1000)}
+    monkeypatch.setattr(imagenet_utils, "CLASS_INDEX", index)
+    monkeypatch.setattr(store, "class_index", lambda: index)
+    scores = np.random.RandomState(1).rand(3, 1000).astype(np.float32)
+    for top in (1, 5):
+        assert mobilenet_v2.decode_predictions(scores, top) == theirs.decode_predictions(
+            scores, top
+        )
+
+
+def test_to_categorical():
+    from tlcore.utils import to_categorical
+
+    for labels, classes in (([0, 2, 1], None), ([[0], [1]], 4), ([[0, 1], [2, 0]], 3)):
+        ours, theirs = to_categorical(labels, classes), keras.utils.to_categorical(labels, classes)
+        assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)

@@ -1,0 +1,111 @@
+"""What tlcore keeps in a file beyond Keras's dialect, as JSON in attributes of the root.
+
+Class names, the way pictures are read, the range of pixels that the weights expect, and flags
+that the dialect cannot say. Files of Keras have none of it, and Keras passes over it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlcore.saving._config import parsed
+from tlcore.saving._hdf5 import File
+from tlcore.saving._order import Flags, all_layers, is_model, set_own_flag
+
+if TYPE_CHECKING:
+    import h5py
+
+    from tlcore.models import Model
+
+
+def write_extras(root: h5py.File, model: Model, flags: Flags | None) -> None:
+    """Put what `model` knows into `root`; `flags` are those that the configuration says."""
+    known: dict[str, Any] = {
+        "tlcore_class_indices": model.class_indices,
+        "tlcore_reader": model.reader,
+        "tlcore_input_range": model.input_range,
+    }
+    if flags is not None:
+        layers = dict(all_layers(model))
+        if any(layer.trainable != flags[id(layer)] for layer in layers.values()):
+            known["tlcore_trainable"] = {path: layer.trainable for path, layer in layers.items()}
+    for key, value in known.items():
+        if value is not None:
+            root.attrs[key] = json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be kept in a file.")
+
+
+def read_extras(file: File) -> dict[str, Any]:
+    """What the file says beyond Keras's dialect: a value for each key that it has.
+
+    Raises:
+        ValueError: an attribute is not what `write_extras` would have written.
+    """
+    found: dict[str, Any] = {}
+    for key in ("class_indices", "reader", "input_range", "trainable"):
+        text = file.text(f"tlcore_{key}")
+        if text is not None:
+            found[key] = parsed(file, text, f"tlcore_{key}")
+    if "class_indices" in found:
+        indices = found["class_indices"]
+        numbers: list[Any] = list(indices.values()) if isinstance(indices, dict) else [None]
+        if any(type(n) is not int or n < 0 for n in numbers) or len(set(numbers)) < len(numbers):
+            raise file.refuse("its tlcore_class_indices do not give each class a number")
+    if "reader" in found:
+        reader = found["reader"]
+        if not _is_reader(reader):
+            raise file.refuse("its tlcore_reader does not say how pictures are read")
+        found["reader"] = {**reader, "target_size": tuple(reader["target_size"])}
+    if "input_range" in found:
+        limits = found["input_range"]
+        if not isinstance(limits, list) or len(limits) != 2 or not all(map(_is_number, limits)):
+            raise file.refuse("its tlcore_input_range is not two numbers")
+        found["input_range"] = (float(limits[0]), float(limits[1]))
+    if "trainable" in found:
+        said = found["trainable"]
+        if not isinstance(said, dict) or any(not isinstance(v, bool) for v in said.values()):
+            raise file.refuse("its tlcore_trainable does not give each layer a flag")
+    return found
+
+
+def apply_extras(model: Model, extras: dict[str, Any]) -> None:
+    """Give `model` what it does not know yet, and every layer that is named its flag."""
+    for key in ("class_indices", "reader", "input_range"):
+        if key in extras and getattr(model, key) is None:
+            setattr(model, key, extras[key])
+    said = extras.get("trainable", {})
+    for path, layer in all_layers(model):
+        if path in said and is_model(layer):
+            set_own_flag(layer, said[path])
+        elif path in said:
+            layer.trainable = said[path]
+
+
+def _is_reader(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    size = value.get("target_size")
+    rescale, preprocessing = value.get("rescale"), value.get("preprocessing")
+    return (
+        isinstance(size, list)
+        and len(size) == 2
+        and all(type(n) is int and 0 < n <= 1 << 15 for n in size)
+        and isinstance(value.get("color_mode"), str)
+        and isinstance(value.get("interpolation"), str)
+        and (rescale is None or _is_number(rescale))
+        and (preprocessing is None or isinstance(preprocessing, str))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
