@@ -15,7 +15,7 @@ help: ## this list
 # --- what a user does -------------------------------------------------------------------------
 
 demo: .venv/demo/ready ## install tlcore as a user would, draw pictures and train on them
-	.venv/demo/bin/python -m tlcore demo demo
+	.venv/demo/bin/tlcore demo demo
 
 .venv/demo/ready: $(PACKAGE_FILES)
 	$(PYTHON) -m venv .venv/demo

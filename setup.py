@@ -159,7 +159,7 @@ setup(
             "tlcore._core",
             sorted(glob("csrc/python/*.c")),
             include_dirs=["csrc"],
-            depends=headers + sum(rooms.values(), []),
+            depends=sorted(glob("csrc/**/*.[ch]", recursive=True)),
             define_macros=[
                 # Runs on every NumPy from 1.25 on (see dependencies), built with 2.x headers.
                 ("NPY_TARGET_VERSION", "NPY_1_25_API_VERSION"),

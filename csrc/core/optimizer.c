@@ -31,12 +31,14 @@ static void
 update_adam(const tl_optimizer *o, float *weights, float *m, float *v, const float *grad,
             size_t count, float learning_rate, uint64_t step)
 {
-    const float power_1 = powf(o->beta_1, (float)step);
-    const float power_2 = powf(o->beta_2, (float)step);
+    const float power_1 = powf((float)o->beta_1, (float)step);
+    const float power_2 = powf((float)o->beta_2, (float)step);
+    const float share_1 = (float)(1.0 - o->beta_1);
+    const float share_2 = (float)(1.0 - o->beta_2);
     const float rate = learning_rate * sqrtf(1.0F - power_2) / (1.0F - power_1);
     for (size_t i = 0; i < count; i++) {
-        m[i] += (grad[i] - m[i]) * (1.0F - o->beta_1);
-        v[i] += (grad[i] * grad[i] - v[i]) * (1.0F - o->beta_2);
+        m[i] += (grad[i] - m[i]) * share_1;
+        v[i] += (grad[i] * grad[i] - v[i]) * share_2;
         weights[i] -= m[i] * rate / (sqrtf(v[i]) + o->epsilon);
     }
 }

@@ -17,7 +17,8 @@ typedef struct tl_optimizer {
     tl_optimizer_kind kind;
     float momentum; /* SGD */
     bool nesterov;
-    float beta_1, beta_2, epsilon; /* Adam */
+    double beta_1, beta_2; /* Adam; Keras takes 1 - beta in double, then rounds it */
+    float epsilon;
 } tl_optimizer;
 
 /* Arrays of the tensor's size that the rule keeps from step to step: 0, 1 or 2. */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 static int
-read_number(PyObject *dict, const char *key, float *out)
+read_number(PyObject *dict, const char *key, double *out)
 {
     PyObject *value = PyDict_GetItemString(dict, key); /* borrowed */
     if (value == NULL) {
@@ -14,7 +14,7 @@ read_number(PyObject *dict, const char *key, float *out)
     if (number == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    *out = (float)number;
+    *out = number;
     return 0;
 }
 
@@ -24,10 +24,12 @@ read_optimizer(tl_optimizer *optimizer, PyObject *dict)
     PyObject *name = PyDict_GetItemString(dict, "name"); /* borrowed */
     PyObject *nesterov = PyDict_GetItemString(dict, "nesterov");
     const char *text = name == NULL ? "" : PyUnicode_AsUTF8(name);
+    double momentum = 0;
+    double epsilon = 1e-7;
     if (text == NULL) {
         return -1;
     }
-    *optimizer = (tl_optimizer){.beta_1 = 0.9F, .beta_2 = 0.999F, .epsilon = 1e-7F};
+    *optimizer = (tl_optimizer){.beta_1 = 0.9, .beta_2 = 0.999};
     if (strcmp(text, "adam") == 0) {
         optimizer->kind = TL_ADAM;
     } else if (strcmp(text, "sgd") == 0) {
@@ -44,12 +46,14 @@ read_optimizer(tl_optimizer *optimizer, PyObject *dict)
         }
         optimizer->nesterov = truth != 0;
     }
-    if (read_number(dict, "momentum", &optimizer->momentum) < 0 ||
+    if (read_number(dict, "momentum", &momentum) < 0 ||
         read_number(dict, "beta_1", &optimizer->beta_1) < 0 ||
         read_number(dict, "beta_2", &optimizer->beta_2) < 0 ||
-        read_number(dict, "epsilon", &optimizer->epsilon) < 0) {
+        read_number(dict, "epsilon", &epsilon) < 0) {
         return -1;
     }
+    optimizer->momentum = (float)momentum;
+    optimizer->epsilon = (float)epsilon;
     return 0;
 }
 

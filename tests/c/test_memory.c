@@ -95,7 +95,7 @@ train(const tl_ops *ops)
         .start = cut,
         .trainable = trainable,
         .loss = {TL_SPARSE_CATEGORICAL_CROSSENTROPY, false},
-        .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9F, .beta_2 = 0.999F, .epsilon = 1e-7F}};
+        .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F}};
     TL_TRY(tl_trainer_create(&trainer, network, &plan));
     TL_TRY(tl_network_run(network, features, src, IMAGES, 0, cut));
     const tl_batch two = {features, targets, NULL, 2};

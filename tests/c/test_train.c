@@ -215,7 +215,7 @@ test_update_rules(void)
     const tl_optimizer sgd = {.kind = TL_SGD, .momentum = 0.9F};
     const tl_optimizer nesterov = {.kind = TL_SGD, .momentum = 0.9F, .nesterov = true};
     const tl_optimizer adam = {
-        .kind = TL_ADAM, .beta_1 = 0.9F, .beta_2 = 0.999F, .epsilon = 1e-7F};
+        .kind = TL_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F};
     tl_optimizer_update(&sgd, &weight, slots, &grad, 1, 0.1F, 1);
     tl_optimizer_update(&sgd, &weight, slots, &grad, 1, 0.1F, 2);
     CHECK_NEAR(weight, 1 - 0.05 - (0.9 * 0.05 + 0.05), 1e-6);
@@ -263,7 +263,7 @@ test_steps_lower_the_loss(void)
         .start = gap,
         .trainable = trainable,
         .loss = {TL_CATEGORICAL_CROSSENTROPY, false},
-        .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9F, .beta_2 = 0.999F, .epsilon = 1e-7F},
+        .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F},
         .seed = 1};
     const tl_batch batch = {inputs, targets, NULL, ROWS};
     CHECK_OK(random_parameters(&parameters, graph, 2));

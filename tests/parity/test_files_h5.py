@@ -75,10 +75,15 @@ def opened(library: Any, path: Path) -> Any:
         return library.models.load_model(path)
 
 
+def outputs(theirs: Any, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Eager, because tracing a graph for each model takes longer than all the rest."""
+    return np.asarray(theirs(x, training=False))
+
+
 def assert_same(library: Any, path: Path, model: Any, x: np.ndarray[Any, Any]) -> Any:
     """The file predicts in `library` what `model` predicts here."""
     theirs = opened(library, path)
-    np.testing.assert_allclose(theirs.predict(x, verbose=0), model(x), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(outputs(theirs, x), model(x), atol=1e-5, rtol=1e-5)
     return theirs
 
 
@@ -188,31 +193,40 @@ MODELS: dict[str, Callable[[], Any]] = {
 
 @library
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
-@pytest.mark.parametrize("frozen", [False, True], ids=["", "frozen"])
-def test_models(tmp_path: Path, library: Any, make: Callable[[], Any], frozen: bool) -> None:
+def test_models(tmp_path: Path, library: Any, make: Callable[[], Any]) -> None:
     model = make()
     randomize(model)
-    if frozen:
-        for layer in model.layers[1:3]:
-            layer.trainable = False
+    for layer in model.layers[1:3]:
+        layer.trainable = False
     x = np.random.RandomState(2).uniform(-1, 1, (2, *model.input_shape[1:])).astype(np.float32)
     model.save(tmp_path / "m.h5")
     assert_same(library, tmp_path / "m.h5", model, x)
-    for name in ("w.h5", "w.weights.h5"):
-        model.save_weights(tmp_path / name)
-        theirs = opened(library, tmp_path / "m.h5")
-        theirs.set_weights([np.ones_like(w) for w in theirs.get_weights()])
-        theirs.load_weights(tmp_path / name)
-        np.testing.assert_allclose(theirs.predict(x, verbose=0), model(x), atol=1e-5)
-        # and what they write of it
-        theirs.save_weights(tmp_path / f"their_{name}") if name != "w.h5" else None
+
+
+@library
+@pytest.mark.parametrize("name", ["w.h5", "w.weights.h5"])
+@pytest.mark.parametrize("make", ["two_levels", "branches_inside"])
+def test_weights_alone(tmp_path: Path, library: Any, name: str, make: str) -> None:
+    model = MODELS[make]()
+    randomize(model)
+    x = np.random.RandomState(2).uniform(-1, 1, (2, *model.input_shape[1:])).astype(np.float32)
+    model.save(tmp_path / "m.h5")
+    theirs = opened(library, tmp_path / "m.h5")
+    theirs.set_weights([np.zeros_like(w) for w in theirs.get_weights()])
+    model.save_weights(tmp_path / name)
+    theirs.load_weights(tmp_path / name)
+    expected = model(x)
+    np.testing.assert_allclose(outputs(theirs, x), expected, atol=1e-5, rtol=1e-5)
+    if library is keras and name == "w.h5":
+        return  # Keras 3 writes only .weights.h5
+    theirs.save_weights(tmp_path / f"their_{name}")
     randomize(model, 8)
-    model.load_weights(tmp_path / "their_w.weights.h5")
-    np.testing.assert_allclose(model(x), theirs.predict(x, verbose=0), atol=1e-5)
+    model.load_weights(tmp_path / f"their_{name}")
+    np.testing.assert_allclose(model(x), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_weights_under_the_old_names(tmp_path: Path) -> None:
-    """tf-keras's own save_weights("x.h5") is loaded, frozen or not."""
+def test_weights_written_with_other_flags(tmp_path: Path) -> None:
+    """The order of tf-keras's save_weights("x.h5") depends on what is frozen."""
     model = blog_model()
     model.save(tmp_path / "m.h5")
     theirs = opened(tf_keras, tmp_path / "m.h5")
@@ -230,11 +244,9 @@ def test_weights_under_the_old_names(tmp_path: Path) -> None:
     ids=repr,
 )
 def test_training_goes_on(tmp_path: Path, optimizer: Any) -> None:
-    model = blog_model()
-    model.pop()
-    model.pop()
-    model.pop()  # no dropout: the steps after opening are compared
-    model.add(Dense(3, activation="sigmoid", name="scores"))
+    # no dropout: the steps after opening are compared
+    model = Sequential([base(), GlobalAveragePooling2D(), Dense(3, activation="sigmoid")])
+    randomize(model)
     model.layers[0].trainable = False
     model.compile(loss="binary_crossentropy", optimizer=optimizer, metrics=["acc"])
     x = pictures()
@@ -248,8 +260,8 @@ def test_training_goes_on(tmp_path: Path, optimizer: Any) -> None:
         for key, value in optimizer.get_config().items():
             if key not in ("name", "amsgrad"):
                 assert config[key] == pytest.approx(value)
-        assert theirs.loss == "binary_crossentropy"
-        assert theirs.compiled if name == "keras" else theirs.metrics_names == ["loss", "acc"]
+        loss = theirs.evaluate(x, TARGETS, verbose=0)[0]
+        assert loss == pytest.approx(model.evaluate(x, TARGETS, verbose=0)[0], rel=1e-4), name
     theirs = opened(tf_keras, tmp_path / "m.h5")
     assert int(theirs.optimizer.iterations) == 3
     for _ in range(2):
@@ -342,7 +354,7 @@ def built_later(library: Any) -> Any:
 @pytest.mark.parametrize(
     "make", [sequential, sequential_with_input, functional, flat, top, odd, built_later]
 )
-@pytest.mark.parametrize("frozen", ["nothing", "everything", "half"])
+@pytest.mark.parametrize("frozen", ["everything", "half"])
 def test_their_models(tmp_path: Path, library: Any, make: Any, frozen: str) -> None:
     theirs = make(library)
     inner = next((layer for layer in theirs.layers if hasattr(layer, "layers")), theirs)
@@ -355,7 +367,7 @@ def test_their_models(tmp_path: Path, library: Any, make: Any, frozen: str) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs.save(tmp_path / "m.h5")
-    expected = theirs.predict(x, verbose=0)
+    expected = outputs(theirs, x)
     model = load_model(tmp_path / "m.h5")
     np.testing.assert_allclose(model(x), expected, atol=1e-5, rtol=1e-5)
     theirs.save_weights(tmp_path / "w.weights.h5")
@@ -386,16 +398,3 @@ def test_their_training_goes_on(tmp_path: Path, library: Any) -> None:
         model.train_on_batch(x, TARGETS)
     for ours, their in zip(model.get_weights()[-2:], theirs.get_weights()[-2:], strict=True):
         np.testing.assert_allclose(their, ours, atol=2e-6)
-
-
-@library
-def test_imagenet_weights_as_they_write_them(tmp_path: Path, library: Any) -> None:
-    """A weights file at the root, as the ImageNet files are."""
-    theirs = their_base(library)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs.save(tmp_path / "whole.h5")
-    model = base(weights=None)
-    model.load_weights(tmp_path / "whole.h5")
-    x = pictures(2)
-    np.testing.assert_allclose(model(x), theirs.predict(x, verbose=0), atol=1e-5, rtol=1e-5)

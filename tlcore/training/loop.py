@@ -123,6 +123,7 @@ class Means:
         self.images = 0
         self.metrics: list[metrics.Metric] = []
         self._beside: list[metrics.Metric] = []
+        self._say_which_is_which()
 
     def update(self, loss: float, targets: Array, outputs: FloatArray) -> None:
         """Add a batch."""
@@ -154,16 +155,23 @@ class Means:
             metrics.resolve(identifier, target_shape, self._outputs)
             for identifier in self._identifiers
         ]
+        self._beside = [metrics.BinaryAccuracy(name=name) for name in self._names_beside()]
+
+    def _names_beside(self) -> list[str]:
+        """Names of the binary accuracies that nobody asked for but that must not be missing."""
         if not isinstance(self._loss, losses.BinaryCrossentropy) or self._outputs < 2:
-            return
-        names = {metric.name for metric in self.metrics}
-        for metric in self.metrics:
-            beside = f"binary_{metric.name}"
-            if metric.name.lower() in metrics.AUTO_NAMES and beside not in names:
-                self._beside.append(metrics.BinaryAccuracy(name=beside))
-                note(
-                    f"{metric.name} counts the pictures whose largest output is the right one, as "
-                    f"in Keras 3; {beside} counts each of the {self._outputs} outputs by itself, "
-                    f"which Keras up to 2.3 called {metric.name}.",
-                    key=("two accuracies", metric.name),
-                )
+            return []
+        names = [metrics.name_of(identifier) for identifier in self._identifiers]
+        beside = [f"binary_{name}" for name in names if name.lower() in metrics.AUTO_NAMES]
+        return [name for name in beside if name not in names]
+
+    def _say_which_is_which(self) -> None:
+        # Said before the epoch: in the middle of it the line would land in the progress bar.
+        for beside in self._names_beside():
+            name = beside.removeprefix("binary_")
+            note(
+                f"{name} counts the pictures whose largest output is the right one, as in Keras "
+                f"3; {beside} counts each of the {self._outputs} outputs by itself, which Keras "
+                f"up to 2.3 called {name}.",
+                key=("two accuracies", name),
+            )

@@ -137,6 +137,8 @@ class Trainer(Compiling):
             ):
                 if keep_features is not False and source.scope is not None:
                     self._say_keeping(compiled)
+                if validation is not None:  # said now, not in the middle of a progress bar
+                    steps_of_one_pass(validation, validation_steps, "validation_steps")
                 listeners = _listeners(callbacks, self._model, verbose, epochs, steps, history=True)
                 self.stop_training = False
                 listeners.on_train_begin()

@@ -149,7 +149,6 @@ class PictureIterator(Iterator):
 
     # Keras's file names hold a random number below this.
     _hash_limit: int
-    _reading_parameters: tuple[Hashable, ...]
 
     image_data_generator: ImageDataGenerator | None
     dtype: DTypeLike
