@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = {"h5py", "PIL", "rich", "matplotlib", "pooch", "flatbuffers", "tflite", "IPython"}
+HEAVY = {"h5py", "PIL", "matplotlib", "pooch", "flatbuffers", "tflite", "IPython"}
 
 
 def imported_by(statement: str) -> set[str]:

@@ -4,48 +4,47 @@ from __future__ import annotations
 
 import secrets
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tlcore.training.progress import is_interactive
+
 
 class _Bar:
-    """A progress bar as pooch drives it: it sets `total` and calls update, reset and close."""
+    """A line that counts, as pooch drives it: it sets `total` and calls update, reset, close.
+
+    Drawn in a terminal or a notebook only, at most ten times a second.
+    """
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TransferSpeedColumn,
-        )
-
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=console,
-            disable=not console.is_terminal and not console.is_jupyter,
-        )
-        self._task = self._progress.add_task(name, total=None)
-        self._progress.start()
-        self.total: int = 0
+        self.total = 0
+        self._name = name
+        self._done = 0
+        self._drawn = 0.0
+        self._shown = is_interactive()
 
     def update(self, count: int) -> None:
         """Another `count` bytes have come."""
-        self._progress.update(self._task, advance=count, total=self.total or None)
+        self._done += count
+        if self._shown and (time.monotonic() - self._drawn > 0.1 or self._done == self.total):
+            self._drawn = time.monotonic()
+            print(
+                f"\r{self._name}  {self._done / 1e6:.1f} of {self.total / 1e6:.1f} MB",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def reset(self) -> None:
-        """Start again; pooch calls it before it fills the bar up."""
-        self._progress.reset(self._task)
+        """Start again; pooch calls it before it fills the line up."""
+        self._done = 0
 
     def close(self) -> None:
         """Leave the line as it is."""
-        self._progress.stop()
+        if self._shown and self._drawn:
+            print(file=sys.stderr)
 
 
 def download(url: str, target: Path, known_hash: str | None, check: Callable[[Path], None]) -> Path:
@@ -70,6 +69,8 @@ def download(url: str, target: Path, known_hash: str | None, check: Callable[[Pa
         check(beside)
         beside.replace(target)
     except RequestException as err:
+        if err.response is not None:
+            err.response.close()  # pooch leaves a refused answer open
         raise OSError(_reason(err)) from err
     except ValueError as err:  # another hash, or refused by `check`
         raise OSError(f"what came is not the file: {err}") from err
