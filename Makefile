@@ -95,7 +95,8 @@ sanitize: build ## the C tests and a part of the suite under the address and UB 
 
 # --- benchmarks -------------------------------------------------------------------------------
 
-# The peers' Pythons may be given: make bench TORCH_PYTHON=/path/to/python
+# The peers' Pythons may be given: make bench TORCH_PYTHON=/path/to/python. OTHERS_PYTHON, with
+# onnxruntime and onnx or with openvino, joins in where it is given.
 TF_PYTHON ?= .venv/bench-tf/bin/python
 TORCH_PYTHON ?= .venv/bench-torch/bin/python
 
@@ -108,7 +109,8 @@ TORCH_PYTHON ?= .venv/bench-torch/bin/python
 	.venv/bench-torch/bin/pip install -q torch numpy pillow h5py
 
 bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) ## tlcore against TensorFlow, LiteRT and torch in one run
-	.venv/demo/bin/python benchmarks/bench_predict.py --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON)
+	.venv/demo/bin/python benchmarks/bench_predict.py --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON) \
+		$(if $(OTHERS_PYTHON),--others $(OTHERS_PYTHON))
 	.venv/demo/bin/python benchmarks/bench_fit.py --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON)
 
 clean: ## remove what was built, but not the environments

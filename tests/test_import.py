@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -17,6 +18,7 @@ def imported_by(statement: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
+        cwd=tempfile.gettempdir(),  # not here: the installed package is what counts
     )
     return {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
 

@@ -8,6 +8,7 @@ import os
 import resource
 import stat
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def small_base(name: str = "base") -> Functional:
         Add(name="add"),
     ]
     names = [layer.name for layer in layers]
-    inbound = {after: [before] for before, after in zip(names, names[1:], strict=False)}
+    inbound = {after: [before] for before, after in pairwise(names)}
     inbound["add"] = ["Conv1_relu", "project_BN"]
     return Functional(layers, inbound, ["picture"], ["add"], name=name)
 

@@ -113,6 +113,21 @@ def test_bits_flipped(whole: Path, seed: int) -> None:
         assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+def test_heap_that_the_library_reads_for_ever(whole: Path) -> None:
+    content = bytearray(whole.read_bytes())
+    heap = content.index(b"GCOL\x01\0\0\0")
+    content[heap + 16 : heap + 32] = bytes(16)
+    whole.write_bytes(content)
+    assert "a damaged heap" in refused(whole)
+
+
+def test_superblock_of_odd_sizes(whole: Path) -> None:
+    content = bytearray(whole.read_bytes())
+    content[13] = 4
+    whole.write_bytes(content)
+    assert "odd sizes" in refused(whole)
+
+
 # --- weights --------------------------------------------------------------------------------------
 
 
@@ -212,7 +227,9 @@ def test_external_storage(whole: Path, tmp_path: Path) -> None:
     assert "keeps its values in another place or file" in text
 
 
-@pytest.mark.parametrize("name", ["../dense_1/dense_1/kernel:0", "/optimizer_weights/x", "a//b", ""])
+@pytest.mark.parametrize(
+    "name", ["../dense_1/dense_1/kernel:0", "/optimizer_weights/x", "a//b", ""]
+)
 def test_names_that_lead_away(whole: Path, name: str) -> None:
     def change(file: h5py.File) -> None:
         file["model_weights/dense"].attrs["weight_names"] = [name, "dense/bias:0"]
@@ -240,10 +257,17 @@ def test_claims_of_size(whole: Path) -> None:
     assert "the file holds too little for that" in text
 
 
-@pytest.mark.parametrize("value", [3, [1.5], [[b"a"]], b"\xff\xfe", h5py.Empty("f")])
+@pytest.mark.parametrize(
+    "value", [3, [1.5], [[b"a"]], b"\xff\xfe", [b"\xff\xfe"], h5py.Empty("f"), ["a\udc80"]]
+)
 def test_lists_of_names(whole: Path, value: Any) -> None:
     def change(file: h5py.File) -> None:
-        file["model_weights"].attrs["layer_names"] = value
+        if value == ["a\udc80"]:
+            kind = h5py.string_dtype()
+            value_in = np.array([b"a\x80"], dtype=kind)
+            file["model_weights"].attrs.create("layer_names", value_in, dtype=kind)
+        else:
+            file["model_weights"].attrs["layer_names"] = value
 
     refused(whole, change)
 
@@ -418,9 +442,7 @@ def test_what_cannot_be_compiled(
     assert "opens without being compiled" in capsys.readouterr().err
 
 
-def test_optimizer_state_that_does_not_fit(
-    whole: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_optimizer_state_that_does_not_fit(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with h5py.File(whole, "r+") as file:
         group = file["optimizer_weights"]
         group.attrs["weight_names"] = list(group.attrs["weight_names"])[:-1]

@@ -134,7 +134,7 @@ def test_download_of_something_else(
             else:
                 del h5["bn_Conv1/bn_Conv1/gamma:0"]
                 h5["bn_Conv1/bn_Conv1/gamma:0"] = np.ones(3, np.float32)
-    with pytest.raises(FileNotFoundError, match="downloading it from http.* failed") as caught:
+    with pytest.raises(FileNotFoundError, match=r"downloading it from http.* failed") as caught:
         weights.imagenet_path(0.35, 96, False)
     wanted = "the server answered 404" if damage == "missing" else "what came is not the file"
     assert wanted in str(caught.value)
@@ -145,7 +145,7 @@ def test_check(file: Path) -> None:
     check_imagenet(file, 0.35, False)
     with pytest.raises(ValueError, match=r"Conv1/kernel:0' has the shape \(3, 3, 3, 16\)"):
         check_imagenet(file, 1.0, False)
-    with pytest.raises(ValueError, match="it holds 260 weights, and MobileNetV2 .* has 262"):
+    with pytest.raises(ValueError, match=r"it holds 260 weights, and MobileNetV2 .* has 262"):
         check_imagenet(file, 0.35, True)
 
 
@@ -153,7 +153,7 @@ def test_class_index(folders: dict[str, Path], server: Path) -> None:
     classes = {str(i): [f"n{i:08}", f"thing_{i}"] for i in range(1000)}
     content = json.dumps(classes).encode()
     (server / "imagenet_class_index.json").write_bytes(content)
-    with pytest.raises(FileNotFoundError, match="imagenet_class_index.json .* is not the file"):
+    with pytest.raises(FileNotFoundError, match=r"imagenet_class_index.json .* is not the file"):
         weights.class_index()  # the hash is that of Keras's file
     digest = hashlib.md5(content).hexdigest()
     with pytest.MonkeyPatch.context() as patch:

@@ -8,6 +8,9 @@ before memory is taken, and every refusal is one sentence that names the file an
 from __future__ import annotations
 
 import math
+import mmap
+import re
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +29,11 @@ MAX_NAMES = 100_000  # weights of one group, layers of one model
 MAX_TEXT = 32 << 20  # bytes of one JSON text
 MAX_BYTES = 4 << 30  # bytes of all weights of a file
 
+_MAGIC = b"\x89HDF\r\n\x1a\n"
+# What h5py raises where the HDF5 library finds damage.
+_DAMAGE = (OSError, KeyError, RuntimeError, TypeError, ValueError)
+_HEAP = re.compile(rb"GCOL\x01\0\0\0")
+
 
 @contextmanager
 def opened(path: PathLike) -> Iterator[File]:
@@ -38,19 +46,55 @@ def opened(path: PathLike) -> Iterator[File]:
     import h5py
 
     name = as_path(path)
-    with open(name, "rb") as file:  # the system's own errors name the file
-        magic = file.read(8)
-    if zipfile.is_zipfile(name) and not magic.startswith(b"\x89HDF"):
-        raise ValueError(
-            f"{name} is a .keras archive (or another zip file), and tlcore opens .h5 files: "
-            "save it in Keras with model.save('name.h5')."
-        )
+    _check_bytes(name)
     try:
         file5 = h5py.File(name, "r")
-    except OSError as err:
+    except (OSError, RuntimeError, ValueError) as err:
         raise ValueError(f"{name} is not a whole HDF5 file ({err}).") from err
     with file5:
         yield File(name, file5)
+
+
+def _check_bytes(path: Path) -> None:
+    """Refuse what is no HDF5 file, and what would keep the HDF5 library busy for ever.
+
+    In a global heap (where texts are kept) an object of index 0 and size 0 is read again and
+    again by every version of the library up to 2.0.
+    """
+    with open(path, "rb") as file:  # the system's own errors name the file
+        head = file.read(16)
+        if not head.startswith(_MAGIC):
+            if zipfile.is_zipfile(path):
+                raise ValueError(
+                    f"{path} is a .keras archive (or another zip file), and tlcore opens .h5 "
+                    "files: save it in Keras with model.save('name.h5')."
+                )
+            raise ValueError(f"{path} is not a whole HDF5 file (it does not begin as one).")
+        sizes = head[13:15] if head[8] < 2 else head[9:11]
+        if sizes != b"\x08\x08":  # of offsets and lengths, on every machine of today
+            raise ValueError(f"{path} is not a whole HDF5 file (its numbers have odd sizes).")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for heap in re.finditer(_HEAP, content):
+                if not _is_heap(content, heap.start()):
+                    raise ValueError(f"{path} is not a whole HDF5 file (a damaged heap).")
+
+
+def _is_heap(content: mmap.mmap, start: int) -> bool:
+    """Whether the objects of a global heap follow each other up to its end."""
+    if start % 8 or start + 16 > len(content):
+        return True  # the letters stand here by chance
+    size: int = struct.unpack_from("<Q", content, start + 8)[0]
+    end = start + size
+    if end > len(content):
+        return False
+    place = start + 16
+    while place + 16 <= end:
+        index, length = struct.unpack_from("<H6xQ", content, place)
+        taken: int = 16 + (length + 7) // 8 * 8 if index else length  # free space counts its header
+        if taken < 16:
+            return False
+        place += taken
+    return place <= end
 
 
 class File:
@@ -73,13 +117,11 @@ class File:
             return None
         if isinstance(value, np.ndarray) and value.size == 1:
             value = value.reshape(-1)[0]
-        if isinstance(value, bytes):
-            value = self._decoded(value, key)
-        if not isinstance(value, str):
+        if not isinstance(value, (bytes, str)):
             raise self.refuse(f"its attribute {key!r} is not a text")
         if len(value) > MAX_TEXT:
             raise self.refuse(f"its attribute {key!r} is longer than {MAX_TEXT} characters")
-        return str(value)
+        return self._decoded(value, key)
 
     def names(self, group: h5py.Group, key: str) -> list[str] | None:
         """The list of names in attribute `key` (or `key`0, `key`1, ... together)."""
@@ -97,12 +139,11 @@ class File:
             if array.ndim != 1 or array.size + len(names) > MAX_NAMES:
                 raise self.refuse(f"the attribute {key!r} of {group.name!r} is no list of names")
             for item in array.tolist():
-                name = self._decoded(item, key) if isinstance(item, bytes) else item
-                if not isinstance(name, str):
+                if not isinstance(item, (bytes, str)):
                     raise self.refuse(
                         f"the attribute {key!r} of {group.name!r} is no list of names"
                     )
-                names.append(name)
+                names.append(self._decoded(item, key))
         return names
 
     def _attribute(self, holder: h5py.Group, key: str) -> Any:
@@ -111,16 +152,19 @@ class File:
             if key not in holder.attrs:
                 return None
             found = holder.attrs.get_id(key)
-            if math.prod(found.shape) * found.dtype.itemsize > MAX_TEXT:
-                raise self.refuse(f"the attribute {key!r} of {holder.name!r} is too large")
-            return holder.attrs[key]
-        except (OSError, KeyError, RuntimeError, TypeError, UnicodeError) as err:
+            size = math.prod(found.shape) * found.dtype.itemsize
+            value = holder.attrs[key] if size <= MAX_TEXT else None
+        except _DAMAGE as err:
             raise self.refuse(f"the attribute {key!r} of {holder.name!r} is damaged") from err
+        if size > MAX_TEXT:
+            raise self.refuse(f"the attribute {key!r} of {holder.name!r} is too large")
+        return value
 
-    def _decoded(self, value: bytes, key: str) -> str:
+    def _decoded(self, value: bytes | str, key: str) -> str:
         try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError as err:
+            raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+            return raw.decode("utf-8")
+        except UnicodeError as err:
             raise self.refuse(f"its attribute {key!r} is not UTF-8 text") from err
 
     # --- groups and data sets -----------------------------------------------------------------
@@ -141,16 +185,19 @@ class File:
         for i, part in enumerate(parts):
             key = part.encode()
             try:
-                if not isinstance(here, h5py.Group) or not here.id.links.exists(key):
-                    raise self.refuse(f"the {what} {full!r} is missing")
-                if here.id.links.get_info(key).type != h5py.h5l.TYPE_HARD:
-                    raise self.refuse(
-                        f"{'/'.join(parts[: i + 1])!r} is a link to another place or file, "
-                        "and tlcore follows none"
-                    )
-                here = here[part]
-            except (OSError, KeyError, RuntimeError, TypeError, UnicodeError) as err:
+                there = isinstance(here, h5py.Group) and here.id.links.exists(key)
+                hard = there and here.id.links.get_info(key).type == h5py.h5l.TYPE_HARD
+                if hard:
+                    here = here[part]
+            except _DAMAGE as err:
                 raise self.refuse(f"the {what} {full!r} is damaged") from err
+            if not there:
+                raise self.refuse(f"the {what} {full!r} is missing")
+            if not hard:
+                raise self.refuse(
+                    f"{'/'.join(parts[: i + 1])!r} is a link to another place or file, "
+                    "and tlcore follows none"
+                )
         return here
 
     def group(self, parent: h5py.Group, path: str) -> h5py.Group:
@@ -164,7 +211,10 @@ class File:
 
     def has(self, parent: h5py.Group, name: str) -> bool:
         """Whether `parent` has an entry `name`, of whatever kind."""
-        return bool(parent.id.links.exists(name.encode()))
+        try:
+            return bool(parent.id.links.exists(name.encode()))
+        except _DAMAGE as err:
+            raise self.refuse(f"the group {parent.name!r} is damaged") from err
 
     def dataset(self, parent: h5py.Group, path: str) -> Dataset:
         """The data set `path` below `parent`, its type checked and its values not yet read."""
@@ -177,7 +227,7 @@ class File:
         try:
             outside = found.is_virtual or found.external
             shape, dtype = found.shape, found.dtype
-        except (OSError, RuntimeError, TypeError, ValueError) as err:
+        except _DAMAGE as err:
             raise self.refuse(f"the data set {place!r} is damaged") from err
         if outside:
             raise self.refuse(
@@ -252,5 +302,5 @@ class Dataset:
     def _read(self) -> Any:
         try:
             return self._values[()]
-        except (OSError, RuntimeError, TypeError, ValueError, MemoryError) as err:
+        except (*_DAMAGE, MemoryError) as err:
             raise self._file.refuse(f"the data set {self.place!r} cannot be read ({err})") from err
