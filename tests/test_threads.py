@@ -124,6 +124,14 @@ def test_forks_while_other_threads_predict() -> None:
 
 
 def test_ctrl_c_interrupts_a_long_run() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        interrupt_a_long_run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupt_a_long_run() -> None:
     network, _ = small_network()
     x = np.broadcast_to(pictures(1), (20_000, 32, 32, 3))
     network.run(x[:8])

@@ -39,19 +39,23 @@ state_of(PyObject *self)
 }
 
 typedef struct GraphObject {
-    PyObject_HEAD tl_graph *graph;
+    PyObject_HEAD
+    tl_graph *graph;
 } GraphObject;
 
 typedef struct ParametersObject {
-    PyObject_HEAD tl_parameters *parameters; /* one reference */
+    PyObject_HEAD
+    tl_parameters *parameters; /* one reference */
 } ParametersObject;
 
 typedef struct NetworkObject {
-    PyObject_HEAD tl_network *network;
+    PyObject_HEAD
+    tl_network *network;
 } NetworkObject;
 
 typedef struct TrainerObject {
-    PyObject_HEAD NetworkObject *network; /* owned: must outlive the trainer */
+    PyObject_HEAD
+    NetworkObject *network; /* owned: must outlive the trainer */
     tl_trainer *trainer;
     PyThread_type_lock lock; /* one caller at a time */
 } TrainerObject;

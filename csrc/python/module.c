@@ -19,9 +19,10 @@ set_num_threads(PyObject *module, PyObject *arg)
         return PyErr_Format(PyExc_ValueError, "n must be at least 1, not %zd", n);
     }
     tl_detail_clear();
-    Py_BEGIN_ALLOW_THREADS status = tl_pool_set_threads((size_t)n);
-    Py_END_ALLOW_THREADS if (status != TL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    status = tl_pool_set_threads((size_t)n);
+    Py_END_ALLOW_THREADS
+    if (status != TL_OK) {
         return tl_raise(PyModule_GetState(module), status);
     }
     Py_RETURN_NONE;
@@ -88,9 +89,10 @@ pixels_to_float(PyObject *module, PyObject *args, PyObject *kwargs)
                             (Py_ssize_t)PyArray_SIZE(src), (Py_ssize_t)PyArray_SIZE(dst));
     }
     const tl_pixel_map map = {(float)divide, (float)scale, (float)offset};
-    Py_BEGIN_ALLOW_THREADS tl_pixels_to_float(PyArray_DATA(dst), PyArray_DATA(src),
-                                              (size_t)PyArray_SIZE(src), &map);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS
+    tl_pixels_to_float(PyArray_DATA(dst), PyArray_DATA(src), (size_t)PyArray_SIZE(src), &map);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef module_methods[] = {

@@ -168,13 +168,14 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
         tl_status status;
         double elapsed;
         tl_detail_clear();
-        Py_BEGIN_ALLOW_THREADS elapsed = -seconds();
+        Py_BEGIN_ALLOW_THREADS
+        elapsed = -seconds();
         status = tl_network_run(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
                                 (const float *)PyArray_DATA(src) + row * src_count, count,
                                 first, last);
         elapsed += seconds();
-        Py_END_ALLOW_THREADS if (status != TL_OK)
-        {
+        Py_END_ALLOW_THREADS
+        if (status != TL_OK) {
             tl_raise(state_of(op), status);
             Py_CLEAR(dst);
             goto done;
@@ -244,7 +245,8 @@ folded_weights(tl_network *network, const tl_step *step, const float *const *ten
     PyArrayObject *kernel = tl_new_array(-1, &shape);
     PyArrayObject *bias = tl_new_array(-1, &bias_shape);
     if (kernel != NULL && bias != NULL) {
-        Py_BEGIN_ALLOW_THREADS tl_network_lock_read(network);
+        Py_BEGIN_ALLOW_THREADS
+        tl_network_lock_read(network);
         tl_step_fold(step, PyArray_DATA(kernel), PyArray_DATA(bias), tensors);
         tl_network_unlock(network);
         Py_END_ALLOW_THREADS
@@ -351,9 +353,10 @@ network_memory(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     tl_detail_clear();
-    Py_BEGIN_ALLOW_THREADS status = tl_network_memory_plan(self->network, &memory, first, last);
-    Py_END_ALLOW_THREADS if (status != TL_OK)
-    {
+    Py_BEGIN_ALLOW_THREADS
+    status = tl_network_memory_plan(self->network, &memory, first, last);
+    Py_END_ALLOW_THREADS
+    if (status != TL_OK) {
         return tl_raise(state_of(op), status);
     }
     return Py_BuildValue("{s:n,s:n,s:n}", "parameters", (Py_ssize_t)memory.parameters, "packed",

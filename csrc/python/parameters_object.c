@@ -116,10 +116,12 @@ parameters_get(PyObject *op, PyObject *arg)
     if (copy == NULL) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS tl_rwlock_read(&self->parameters->lock);
+    Py_BEGIN_ALLOW_THREADS
+    tl_rwlock_read(&self->parameters->lock);
     memcpy(PyArray_DATA(copy), tensor->data, tensor->count * sizeof(float));
     tl_rwlock_unlock(&self->parameters->lock);
-    Py_END_ALLOW_THREADS return (PyObject *)copy;
+    Py_END_ALLOW_THREADS
+    return (PyObject *)copy;
 }
 
 typedef struct assignment {
@@ -202,14 +204,16 @@ parameters_set(PyObject *op, PyObject *arg)
             goto done;
         }
     }
-    Py_BEGIN_ALLOW_THREADS tl_rwlock_write(&self->parameters->lock);
+    Py_BEGIN_ALLOW_THREADS
+    tl_rwlock_write(&self->parameters->lock);
     for (size_t i = 0; i < count; i++) {
         memcpy(list[i].tensor->data, PyArray_DATA(list[i].value),
                list[i].tensor->count * sizeof(float));
     }
     self->parameters->version++;
     tl_rwlock_unlock(&self->parameters->lock);
-    Py_END_ALLOW_THREADS result = Py_NewRef(Py_None);
+    Py_END_ALLOW_THREADS
+    result = Py_NewRef(Py_None);
 done:
     free_assignments(list, count);
     Py_DECREF(items);
@@ -231,11 +235,13 @@ parameters_glorot_uniform(PyObject *op, PyObject *args, PyObject *kwargs)
     if (tensor == NULL) {
         return NULL;
     }
-    Py_BEGIN_ALLOW_THREADS tl_rwlock_write(&self->parameters->lock);
+    Py_BEGIN_ALLOW_THREADS
+    tl_rwlock_write(&self->parameters->lock);
     tl_random_glorot_uniform(tensor->data, &tensor->shape, seed);
     self->parameters->version++;
     tl_rwlock_unlock(&self->parameters->lock);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -244,10 +250,12 @@ parameters_version(PyObject *op, void *unused)
     tl_parameters *parameters = ((ParametersObject *)op)->parameters;
     unsigned long version;
     (void)unused;
-    Py_BEGIN_ALLOW_THREADS tl_rwlock_read(&parameters->lock);
+    Py_BEGIN_ALLOW_THREADS
+    tl_rwlock_read(&parameters->lock);
     version = parameters->version;
     tl_rwlock_unlock(&parameters->lock);
-    Py_END_ALLOW_THREADS return PyLong_FromUnsignedLong(version);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromUnsignedLong(version);
 }
 
 static PyObject *

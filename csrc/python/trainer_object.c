@@ -255,12 +255,14 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
-        Py_BEGIN_ALLOW_THREADS PyThread_acquire_lock(self->lock, WAIT_LOCK);
+        Py_BEGIN_ALLOW_THREADS
+        PyThread_acquire_lock(self->lock, WAIT_LOCK);
         tl_detail_clear();
         status = tl_trainer_step(self->trainer, &loss, PyArray_DATA(arrays.outputs),
                                  &arrays.batch, (float)learning_rate);
         PyThread_release_lock(self->lock);
-        Py_END_ALLOW_THREADS result = batch_result(op, &arrays, status, loss);
+        Py_END_ALLOW_THREADS
+        result = batch_result(op, &arrays, status, loss);
     }
     release_batch(&arrays);
     return result;
@@ -284,10 +286,12 @@ trainer_evaluate_batch(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
-        Py_BEGIN_ALLOW_THREADS tl_detail_clear();
+        Py_BEGIN_ALLOW_THREADS
+        tl_detail_clear();
         status = tl_trainer_evaluate(self->trainer, &loss, PyArray_DATA(arrays.outputs),
                                      &arrays.batch);
-        Py_END_ALLOW_THREADS result = batch_result(op, &arrays, status, loss);
+        Py_END_ALLOW_THREADS
+        result = batch_result(op, &arrays, status, loss);
     }
     release_batch(&arrays);
     return result;
