@@ -124,7 +124,7 @@ class Network:
         """
     def lowered(self, start: int = 0, stop: int = -1) -> list[Step]: ...
     def memory(self, start: int = 0, stop: int = -1) -> dict[str, int]:
-        """Bytes: `parameters`, `packed` weights, `executor` (one a thread: activations, scratch)."""
+        """Bytes: `parameters`, `packed` weights, `executor` (one a thread)."""
 
 class Trainer:
     """Loss, gradients and optimizer for the nodes after `start`.
