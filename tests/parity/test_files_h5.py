@@ -25,11 +25,20 @@ from tlcore.layers import (
 )
 from tlcore.models import Functional, Sequential, load_model
 from tlcore.optimizers import SGD, Adam
+from tlcore.utils import set_random_seed
 
 LIBRARIES = {"tf_keras": tf_keras, "keras": keras}
 library = pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
 SIZE = 64
 logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+@pytest.fixture(autouse=True)
+def seeds() -> None:
+    """The same kernels in every run, here and in Keras."""
+    set_random_seed(1)
+    for peer in LIBRARIES.values():
+        peer.utils.set_random_seed(1)
 
 
 def pictures(count: int = 4, size: int = SIZE) -> np.ndarray[Any, Any]:
@@ -38,6 +47,7 @@ def pictures(count: int = 4, size: int = SIZE) -> np.ndarray[Any, Any]:
 
 
 TARGETS = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+OTHER_TARGETS = np.roll(TARGETS, 1, axis=1)  # steps against the moments, so that they show
 
 
 def randomize(model: Any, seed: int = 0) -> None:
@@ -265,13 +275,13 @@ def test_training_goes_on(tmp_path: Path, optimizer: Any) -> None:
     theirs = opened(tf_keras, tmp_path / "m.h5")
     assert int(theirs.optimizer.iterations) == 3
     for _ in range(2):
-        theirs.train_on_batch(x, TARGETS)
-        model.train_on_batch(x, TARGETS)
+        theirs.train_on_batch(x, OTHER_TARGETS)
+        model.train_on_batch(x, OTHER_TARGETS)
     for ours, their in zip(model.get_weights()[-2:], theirs.get_weights()[-2:], strict=True):
-        np.testing.assert_allclose(their, ours, atol=2e-6)
+        np.testing.assert_allclose(their, ours, atol=1e-4)  # a fresh state: 1e-3 and more
     again = load_model(tmp_path / "m.h5")
     for _ in range(2):
-        again.train_on_batch(x, TARGETS)
+        again.train_on_batch(x, OTHER_TARGETS)
     for ours, their in zip(model.get_weights(), again.get_weights(), strict=True):
         assert np.array_equal(ours, their)
 
@@ -394,7 +404,7 @@ def test_their_training_goes_on(tmp_path: Path, library: Any) -> None:
     model = load_model(tmp_path / "m.h5")
     assert model.optimizer_state()[0] == 3
     for _ in range(2):
-        theirs.train_on_batch(x, TARGETS)
-        model.train_on_batch(x, TARGETS)
+        theirs.train_on_batch(x, OTHER_TARGETS)
+        model.train_on_batch(x, OTHER_TARGETS)
     for ours, their in zip(model.get_weights()[-2:], theirs.get_weights()[-2:], strict=True):
-        np.testing.assert_allclose(their, ours, atol=2e-6)
+        np.testing.assert_allclose(their, ours, atol=1e-4)  # a fresh state: 1e-3 and more
