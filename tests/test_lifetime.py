@@ -172,3 +172,31 @@ def test_the_crew_ends_at_exit_while_threads_predict() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_parameters_may_come_from_a_generator() -> None:
+    graph = _core.mobilenet_v2((32, 32, 3), 0.35, False)
+    network = _core.Network(graph, (random_parameters(graph) for _ in range(1)))
+    assert network.run(pictures(1)).shape == (1, 1, 1, 1280)
+
+
+def test_lists_that_shrink_while_they_are_read() -> None:
+    class Clears:
+        def __index__(self) -> int:
+            numbers.clear()
+            return 4
+
+    numbers: list[object] = [Clears(), 4, 3]
+    assert _core.Graph(numbers).nodes[0]["output_shape"] == (4, 4, 3)  # type: ignore[arg-type]
+
+
+def test_shapes_beyond_all_memory_are_refused() -> None:
+    graph = _core.Graph((2**62 - 1,))
+    graph.add("relu", "a", [0])
+    graph.add("relu", "b", [1])
+    with pytest.raises(MemoryError):
+        _core.Network(graph, []).memory()
+    graph = _core.Graph((2**33, 1, 1))
+    graph.add("conv2d", "c", [0], filters=1, kernel_size=(1, 1), use_bias=False)
+    with pytest.raises(ValueError, match="cannot be run"):
+        _core.Network(graph, [_core.Parameters([("k", (1, 1, 1, 1))])]).memory()

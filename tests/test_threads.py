@@ -144,3 +144,93 @@ def interrupt_a_long_run() -> None:
     timer.join()
     assert time.monotonic() - began < 20
     assert network.run(x[:2]).shape == (2, 5)
+
+
+def test_the_crew_is_resized_while_others_predict(threads: None) -> None:
+    network, _ = small_network()
+    expected = network.run(pictures(3))
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            assert np.array_equal(network.run(pictures(3)), expected)
+
+    with ThreadPoolExecutor(3) as pool:
+        workers = [pool.submit(work) for _ in range(3)]
+        try:
+            for n in (1, 4, 2, 1, 3) * 4:
+                _core.set_num_threads(n)
+                assert len(os.listdir("/proc/self/task")) >= n
+        finally:
+            stop.set()
+        for worker in workers:
+            worker.result()
+
+
+def trained(x: np.ndarray) -> tuple[_core.Trainer, np.ndarray]:
+    network, parameters = small_network()
+    flags = [i >= len(parameters) - 2 for i in range(len(parameters))]
+    cut = network.cut(flags)
+    loss = "sparse_categorical_crossentropy"
+    trainer = _core.Trainer(network, cut, flags, loss, False, {"name": "adam"}, 0)
+    return trainer, network.run(x, 0, cut)
+
+
+def child_trains(trainer: _core.Trainer, features: np.ndarray) -> None:
+    signal.alarm(30)
+    trainer.train_batch(features, np.arange(4))
+    os._exit(0)
+
+
+def test_forks_while_another_thread_trains() -> None:
+    trainer, features = trained(pictures(4))
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            trainer.train_batch(features, np.arange(4))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for _ in range(5):
+                child = multiprocessing.get_context("fork").Process(
+                    target=child_trains, args=(trainer, features)
+                )
+                child.start()
+                child.join(40)
+                assert child.exitcode == 0
+    finally:
+        stop.set()
+        worker.join()
+
+
+def test_state_is_that_of_whole_steps() -> None:
+    trainer, features = trained(pictures(4))
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            trainer.train_batch(features, np.arange(4), learning_rate=0.0)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(100):
+            iterations, (momentum, *_) = trainer.get_state()
+            if iterations:  # the gradient never changes: m = (1 - 0.9^t) g
+                scale = momentum / (1 - 0.9**iterations)
+                again, (later, *_) = trainer.get_state()
+                np.testing.assert_allclose(later / (1 - 0.9**again), scale, rtol=1e-3, atol=1e-7)
+    finally:
+        stop.set()
+        worker.join()
+
+
+def test_negative_iterations_are_refused() -> None:
+    trainer, _ = trained(pictures(4))
+    _, slots = trainer.get_state()
+    with pytest.raises(ValueError, match="iterations must not be negative"):
+        trainer.set_state(-1, slots)

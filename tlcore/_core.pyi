@@ -114,7 +114,8 @@ class Network:
     def run(self, x: ArrayLike, start: int = 0, stop: int = -1) -> FloatArray:
         """Value of node `stop` for a batch of values of node `start` (n, *shape) -> (n, *shape).
 
-        Any number of threads may call it at once. float32 or uint8 input.
+        Any number of threads may call it at once. float32 or uint8 input. A long batch runs in
+        slices: weights that are set meanwhile count from the next slice on.
         """
     def cut(self, trainable: Sequence[bool]) -> int:
         """The node after which training starts, given one flag for each parameter tensor.

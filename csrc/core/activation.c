@@ -37,13 +37,13 @@ tl_activation_forward(float *dst, const float *src, size_t rows, size_t cols,
     switch (function) {
     case TL_RELU:
         for (size_t i = 0; i < count; i++) {
-            dst[i] = src[i] > 0 ? src[i] : 0;
+            dst[i] = src[i] < 0 ? 0 : src[i]; /* NaN stays NaN */
         }
         break;
     case TL_RELU6:
         for (size_t i = 0; i < count; i++) {
-            const float positive = src[i] > 0 ? src[i] : 0;
-            dst[i] = positive < 6 ? positive : 6;
+            const float positive = src[i] < 0 ? 0 : src[i];
+            dst[i] = positive > 6 ? 6 : positive;
         }
         break;
     case TL_SIGMOID:

@@ -95,6 +95,9 @@ place_value(tl_program *program, size_t index, size_t *end)
         return TL_OK;
     }
     size_t offset = 0;
+    if (mine->bytes > SIZE_MAX / 4) { /* leaves room for the sums below */
+        return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^62 bytes of memory");
+    }
     for (size_t i = 0; i < index;) {
         const place *other = &program->places[i];
         const bool clash = live_together(mine, other) &&
@@ -108,7 +111,7 @@ place_value(tl_program *program, size_t index, size_t *end)
             i++;
         }
     }
-    if (mine->bytes > SIZE_MAX - offset) {
+    if (offset > SIZE_MAX / 2) {
         return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^64 bytes of memory");
     }
     mine->offset = offset;

@@ -38,6 +38,7 @@ static struct {
     size_t started;
     size_t wanted; /* 0: not yet decided */
     bool stopping;
+    bool closed; /* the process ends: no job is taken any more */
     void (*on_thread_start)(void);
 } crew = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
@@ -208,10 +209,10 @@ crew_thread(void *unused)
         while (crew.first == NULL && !crew.stopping) {
             pthread_cond_wait(&crew.work, &crew.lock);
         }
-        job *current = crew.first;
-        if (current == NULL) {
-            break; /* stopping, and nothing left to do */
+        if (crew.stopping) {
+            break; /* what is left in the queue is the next crew's */
         }
+        job *current = crew.first;
         const size_t index = current->next++;
         current->running++;
         if (current->next == current->count) {
@@ -244,6 +245,12 @@ crew_thread(void *unused)
 static tl_status
 start_crew(void)
 {
+    if (crew.closed) {
+        return tl_fail(TL_SYSTEM_FAILED, "the process is ending: no job is taken any more");
+    }
+    if (crew.stopping) {
+        return TL_OK; /* stop_crew starts the next crew once this one has gone */
+    }
     if (crew.wanted == 0) {
         crew.wanted = tl_pool_available();
     }
@@ -271,7 +278,7 @@ fail_all_jobs(void)
     while (crew.first != NULL) {
         job *lost = crew.first;
         unlink_job(lost);
-        lost->next = lost->count;
+        lost->next = lost->count; /* nobody runs it: the crew has gone */
         lost->status = TL_SYSTEM_FAILED;
         (void)snprintf(lost->detail, sizeof lost->detail, "%s", tl_detail());
         pthread_cond_signal(&lost->finished);
@@ -325,6 +332,32 @@ tl_pool_threads(void)
     return count;
 }
 
+/* Ends the crew as soon as each thread is done with its index; then a crew of `wanted` threads
+ * (0: as many as before) goes on with the queue, or all queued jobs fail if `close`. */
+static void
+stop_crew(size_t wanted, bool close)
+{
+    pthread_mutex_lock(&start_stop);
+    pthread_mutex_lock(&crew.lock);
+    const size_t count = crew.started; /* start_crew adds none while stopping */
+    crew.stopping = true;
+    pthread_cond_broadcast(&crew.work);
+    pthread_mutex_unlock(&crew.lock);
+    for (size_t i = 0; i < count; i++) {
+        pthread_join(crew.threads[i], NULL);
+    }
+    pthread_mutex_lock(&crew.lock);
+    crew.started = 0;
+    crew.stopping = false;
+    crew.closed = crew.closed || close;
+    crew.wanted = wanted == 0 ? crew.wanted : wanted;
+    if (crew.first != NULL && start_crew() != TL_OK) {
+        fail_all_jobs();
+    }
+    pthread_mutex_unlock(&crew.lock);
+    pthread_mutex_unlock(&start_stop);
+}
+
 tl_status
 tl_pool_set_threads(size_t count)
 {
@@ -332,10 +365,7 @@ tl_pool_set_threads(size_t count)
         return tl_fail(TL_BAD_VALUE, "n must be from 1 to %d threads, not %zu", MAX_THREADS,
                        count);
     }
-    tl_pool_stop();
-    pthread_mutex_lock(&crew.lock);
-    crew.wanted = count == 0 ? tl_pool_available() : count;
-    pthread_mutex_unlock(&crew.lock);
+    stop_crew(count == 0 ? tl_pool_available() : count, false);
     return TL_OK;
 }
 
@@ -350,26 +380,13 @@ tl_pool_on_thread_start(void (*hook)(void))
 void
 tl_pool_stop(void)
 {
-    pthread_mutex_lock(&start_stop);
-    pthread_mutex_lock(&crew.lock);
-    const size_t count = crew.started;
-    crew.stopping = true;
-    pthread_cond_broadcast(&crew.work);
-    pthread_mutex_unlock(&crew.lock);
-    for (size_t i = 0; i < count; i++) {
-        pthread_join(crew.threads[i], NULL);
-    }
-    pthread_mutex_lock(&crew.lock);
-    /* A caller may have added threads meanwhile; they come after the joined ones. */
-    memmove(crew.threads, crew.threads + count,
-            (crew.started - count) * sizeof crew.threads[0]);
-    crew.started -= count;
-    crew.stopping = false;
-    if (crew.first != NULL && start_crew() != TL_OK) {
-        fail_all_jobs(); /* queued after the last thread had left */
-    }
-    pthread_mutex_unlock(&crew.lock);
-    pthread_mutex_unlock(&start_stop);
+    stop_crew(0, false);
+}
+
+void
+tl_pool_close(void)
+{
+    stop_crew(0, true);
 }
 
 /* --- locks ------------------------------------------------------------------------------ */

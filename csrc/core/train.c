@@ -264,6 +264,7 @@ reserve_batch(tl_trainer *t, size_t rows)
         }
     }
     TL_TRY(tl_arena_create(&arena, layout.size));
+    tl_fork_guard_enter();
     tl_arena_destroy(&t->batch);
     t->batch = arena;
     t->batch_rows = rows;
@@ -272,6 +273,7 @@ reserve_batch(tl_trainer *t, size_t rows)
         v->data = v->in_part ? tl_arena_at(&arena, v->offset) : NULL;
         v->grad = v->wants_grad ? tl_arena_at(&arena, v->grad_offset) : NULL;
     }
+    tl_fork_guard_leave();
 done:
     return status;
 }
@@ -334,7 +336,7 @@ forward_pooling(const tl_node *node, float *dst, const float *src, const tl_shap
     for (size_t p = 1; p < pixels; p++) {
         for (size_t c = 0; c < channels; c++) {
             const float x = src[p * channels + c];
-            dst[c] = average ? dst[c] + x : (x > dst[c] ? x : dst[c]);
+            dst[c] = average ? dst[c] + x : (x > dst[c] || x != x ? x : dst[c]);
         }
     }
     for (size_t c = 0; average && c < channels; c++) {
@@ -542,6 +544,7 @@ static void
 update_parameters(tl_trainer *t, float learning_rate)
 {
     const size_t count = tl_network_graph(t->network)->param_count;
+    tl_fork_guard_enter(); /* a forked child must not see a step half done */
     t->iterations++;
     for (size_t p = 0; p < count; p++) {
         const tl_tensor *tensor = tl_network_tensor(t->network, p);
@@ -551,6 +554,7 @@ update_parameters(tl_trainer *t, float learning_rate)
         }
     }
     tl_network_touch(t->network, t->trainable);
+    tl_fork_guard_leave();
 }
 
 /* Runs on a crew thread; the parameters are locked for writing. */

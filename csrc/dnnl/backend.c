@@ -233,6 +233,13 @@ prepare(tl_kernel *kernel, const tl_step *step)
     if (p == NULL) {
         goto done;
     }
+    /* oneDNN's kernels count in int */
+    if (tl_shape_elements(&step->src_shape) > INT32_MAX ||
+        tl_shape_elements(&step->dst_shape) > INT32_MAX) {
+        status = tl_fail(TL_UNSUPPORTED, "a %s of more than 2^31 - 1 numbers cannot be run",
+                         tl_step_kind_name(step->kind));
+        goto done;
+    }
     TL_TRY(make_attributes(&attributes, step));
     TL_TRY(step->kind == TL_STEP_DENSE ? describe_dense(p, step, attributes)
                                        : describe_convolution(p, step, attributes));

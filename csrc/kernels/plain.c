@@ -98,7 +98,8 @@ run_maximum(float *dst, const float *src, size_t pixels, size_t channels)
     memcpy(dst, src, channels * sizeof *dst);
     for (size_t p = 1; p < pixels; p++) {
         for (size_t c = 0; c < channels; c++) {
-            dst[c] = src[p * channels + c] > dst[c] ? src[p * channels + c] : dst[c];
+            const float x = src[p * channels + c];
+            dst[c] = x > dst[c] || x != x ? x : dst[c];
         }
     }
 }

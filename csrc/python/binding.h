@@ -57,7 +57,8 @@ typedef struct TrainerObject {
     PyObject_HEAD
     NetworkObject *network; /* owned: must outlive the trainer */
     tl_trainer *trainer;
-    PyThread_type_lock lock; /* one caller at a time */
+    tl_mutex lock; /* one caller at a time; open again in a forked child */
+    bool has_lock;
 } TrainerObject;
 
 /* errors.c: the only place that picks an exception. */

@@ -6,21 +6,21 @@ tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument)
 {
     int result = -1;
     tl_shape converted = {0, {0, 0, 0, 0}};
-    PyObject *items = PySequence_Fast(sequence, "");
+    PyObject *items = PySequence_Tuple(sequence);
     if (items == NULL) {
         PyErr_Format(PyExc_TypeError, "%s must be a sequence of integers, not %.100s", argument,
                      Py_TYPE(sequence)->tp_name);
         goto done;
     }
-    if (PySequence_Fast_GET_SIZE(items) < 1 || PySequence_Fast_GET_SIZE(items) > TL_MAX_RANK) {
+    if (PyTuple_GET_SIZE(items) < 1 || PyTuple_GET_SIZE(items) > TL_MAX_RANK) {
         PyErr_Format(PyExc_ValueError, "%s must hold 1 to %d integers, not %zd", argument,
-                     TL_MAX_RANK, PySequence_Fast_GET_SIZE(items));
+                     TL_MAX_RANK, PyTuple_GET_SIZE(items));
         goto done;
     }
-    converted.rank = (size_t)PySequence_Fast_GET_SIZE(items);
+    converted.rank = (size_t)PyTuple_GET_SIZE(items);
     for (size_t i = 0; i < converted.rank; i++) {
-        const Py_ssize_t n = PyNumber_AsSsize_t(PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i),
-                                                PyExc_OverflowError);
+        const Py_ssize_t n =
+            PyNumber_AsSsize_t(PyTuple_GET_ITEM(items, (Py_ssize_t)i), PyExc_OverflowError);
         if (n == -1 && PyErr_Occurred()) {
             goto done;
         }
@@ -151,15 +151,15 @@ tl_flags_from(PyObject *sequence, size_t count, const char *argument)
 {
     bool *flags = NULL;
     bool *filled = NULL;
-    PyObject *items = PySequence_Fast(sequence, "");
+    PyObject *items = PySequence_Tuple(sequence);
     if (items == NULL) {
         PyErr_Format(PyExc_TypeError, "%s must be a sequence of booleans, not %.100s", argument,
                      Py_TYPE(sequence)->tp_name);
         goto done;
     }
-    if ((size_t)PySequence_Fast_GET_SIZE(items) != count) {
+    if ((size_t)PyTuple_GET_SIZE(items) != count) {
         PyErr_Format(PyExc_ValueError, "%s must hold %zu booleans, one a tensor, not %zd",
-                     argument, count, PySequence_Fast_GET_SIZE(items));
+                     argument, count, PyTuple_GET_SIZE(items));
         goto done;
     }
     flags = PyMem_Malloc((count + 1) * sizeof *flags);
@@ -168,7 +168,7 @@ tl_flags_from(PyObject *sequence, size_t count, const char *argument)
         goto done;
     }
     for (size_t i = 0; i < count; i++) {
-        const int truth = PyObject_IsTrue(PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i));
+        const int truth = PyObject_IsTrue(PyTuple_GET_ITEM(items, (Py_ssize_t)i));
         if (truth < 0) {
             goto done;
         }

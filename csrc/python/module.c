@@ -139,7 +139,7 @@ module_exec(PyObject *module)
         tl_raise(state, status);
         return -1;
     }
-    (void)Py_AtExit(tl_pool_stop); /* the crew ends before the libraries it runs in */
+    (void)Py_AtExit(tl_pool_close); /* the crew ends before the libraries it runs in */
     return 0;
 }
 

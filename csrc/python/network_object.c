@@ -15,31 +15,40 @@ static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dn
 /* No C call runs longer than about this without a look at the signals. */
 static const double SLICE_SECONDS = 0.05;
 
+static void
+release_groups(tl_parameters **groups, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        tl_parameters_release(groups[i]);
+    }
+    PyMem_Free(groups);
+}
+
 static tl_parameters **
 groups_from(PyObject *sequence, PyTypeObject *type, size_t *count)
 {
     tl_parameters **groups = NULL;
-    PyObject *items = PySequence_Fast(sequence, "parameters must be a sequence of Parameters");
+    PyObject *items = PySequence_Tuple(sequence);
     if (items == NULL) {
         return NULL;
     }
-    *count = (size_t)PySequence_Fast_GET_SIZE(items);
+    *count = (size_t)PyTuple_GET_SIZE(items);
     groups = PyMem_Calloc(*count + 1, sizeof(tl_parameters *));
     if (groups == NULL) {
         PyErr_NoMemory();
         goto done;
     }
     for (size_t i = 0; i < *count; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i);
+        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
         if (!PyObject_TypeCheck(item, type)) {
             PyErr_Format(PyExc_TypeError, "parameters must hold Parameters, not %.100s",
                          Py_TYPE(item)->tp_name);
-            PyMem_Free(groups);
+            release_groups(groups, i);
             groups = NULL;
             goto done;
         }
-        groups[i] =
-            ((ParametersObject *)item)->parameters; /* borrowed; the network shares it */
+        /* shared: the sequence may be the only owner of what it yields */
+        groups[i] = tl_parameters_share(((ParametersObject *)item)->parameters);
     }
 done:
     Py_DECREF(items);
@@ -73,7 +82,7 @@ network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             Py_CLEAR(self);
         }
     }
-    PyMem_Free(groups);
+    release_groups(groups, count);
     return (PyObject *)self;
 }
 

@@ -11,18 +11,18 @@ shapes_from(PyObject *specs, size_t *count)
 {
     tl_shape *shapes = NULL;
     tl_shape *filled = NULL;
-    PyObject *items = PySequence_Fast(specs, "specs must be a sequence of (name, shape)");
+    PyObject *items = PySequence_Tuple(specs);
     if (items == NULL) {
         return NULL;
     }
-    *count = (size_t)PySequence_Fast_GET_SIZE(items);
+    *count = (size_t)PyTuple_GET_SIZE(items);
     shapes = PyMem_Calloc(*count + 1, sizeof *shapes);
     if (shapes == NULL) {
         PyErr_NoMemory();
         goto done;
     }
     for (size_t i = 0; i < *count; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i);
+        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
         const char *name;
         PyObject *shape;
         if (!PyTuple_Check(item)) {
@@ -171,20 +171,20 @@ parameters_set(PyObject *op, PyObject *arg)
 {
     ParametersObject *self = (ParametersObject *)op;
     PyObject *result = NULL;
-    PyObject *items = PySequence_Fast(arg, "values must be a sequence of (index, array)");
+    PyObject *items = PySequence_Tuple(arg);
     assignment *list = NULL;
     size_t count = 0;
     if (items == NULL) {
         return NULL;
     }
-    count = (size_t)PySequence_Fast_GET_SIZE(items);
+    count = (size_t)PyTuple_GET_SIZE(items);
     list = PyMem_Calloc(count + 1, sizeof *list);
     if (list == NULL) {
         PyErr_NoMemory();
         goto done;
     }
     for (size_t i = 0; i < count; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(items, (Py_ssize_t)i);
+        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
         Py_ssize_t index;
         PyObject *value;
         if (!PyTuple_Check(item)) {
@@ -206,11 +206,13 @@ parameters_set(PyObject *op, PyObject *arg)
     }
     Py_BEGIN_ALLOW_THREADS
     tl_rwlock_write(&self->parameters->lock);
+    tl_fork_guard_enter(); /* a forked child must not see a half-written tensor */
     for (size_t i = 0; i < count; i++) {
         memcpy(list[i].tensor->data, PyArray_DATA(list[i].value),
                list[i].tensor->count * sizeof(float));
     }
     self->parameters->version++;
+    tl_fork_guard_leave();
     tl_rwlock_unlock(&self->parameters->lock);
     Py_END_ALLOW_THREADS
     result = Py_NewRef(Py_None);
@@ -237,8 +239,10 @@ parameters_glorot_uniform(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     Py_BEGIN_ALLOW_THREADS
     tl_rwlock_write(&self->parameters->lock);
+    tl_fork_guard_enter();
     tl_random_glorot_uniform(tensor->data, &tensor->shape, seed);
     self->parameters->version++;
+    tl_fork_guard_leave();
     tl_rwlock_unlock(&self->parameters->lock);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;

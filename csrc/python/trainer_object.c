@@ -107,14 +107,12 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         goto done;
     }
     self->network = (NetworkObject *)Py_NewRef(network);
-    self->lock = PyThread_allocate_lock();
-    if (self->lock == NULL) {
-        PyErr_NoMemory();
-        Py_CLEAR(self);
-        goto done;
-    }
     tl_detail_clear();
-    const tl_status status = tl_trainer_create(&self->trainer, core, &plan);
+    tl_status status = tl_mutex_init(&self->lock);
+    self->has_lock = status == TL_OK;
+    if (status == TL_OK) {
+        status = tl_trainer_create(&self->trainer, core, &plan);
+    }
     if (status != TL_OK) {
         tl_raise(state, status);
         Py_CLEAR(self);
@@ -139,8 +137,8 @@ trainer_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     tl_trainer_destroy(self->trainer);
-    if (self->lock != NULL) {
-        PyThread_free_lock(self->lock);
+    if (self->has_lock) {
+        tl_mutex_clear(&self->lock);
     }
     Py_XDECREF(self->network);
     type->tp_free(op);
@@ -256,11 +254,11 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
         Py_BEGIN_ALLOW_THREADS
-        PyThread_acquire_lock(self->lock, WAIT_LOCK);
+        tl_mutex_lock(&self->lock);
         tl_detail_clear();
         status = tl_trainer_step(self->trainer, &loss, PyArray_DATA(arrays.outputs),
                                  &arrays.batch, (float)learning_rate);
-        PyThread_release_lock(self->lock);
+        tl_mutex_unlock(&self->lock);
         Py_END_ALLOW_THREADS
         result = batch_result(op, &arrays, status, loss);
     }
@@ -302,8 +300,15 @@ trainer_evaluate_batch(PyObject *op, PyObject *args, PyObject *kwargs)
 static PyObject *
 trainer_iterations(PyObject *op, void *unused)
 {
+    TrainerObject *self = (TrainerObject *)op;
+    uint64_t iterations;
     (void)unused;
-    return PyLong_FromUnsignedLongLong(tl_trainer_iterations(((TrainerObject *)op)->trainer));
+    Py_BEGIN_ALLOW_THREADS
+    tl_mutex_lock(&self->lock);
+    iterations = tl_trainer_iterations(self->trainer);
+    tl_mutex_unlock(&self->lock);
+    Py_END_ALLOW_THREADS
+    return PyLong_FromUnsignedLongLong(iterations);
 }
 
 /* Trainer.get_state() -> (iterations, slots) */
@@ -313,23 +318,34 @@ trainer_get_state(PyObject *op, PyObject *unused)
     TrainerObject *self = (TrainerObject *)op;
     const size_t count = tl_trainer_slot_count(self->trainer);
     PyObject *slots = PyList_New((Py_ssize_t)count);
+    uint64_t iterations;
     (void)unused;
     for (size_t i = 0; slots != NULL && i < count; i++) {
         const tl_tensor *tensor;
-        const float *slot = tl_trainer_slot(self->trainer, i, &tensor);
+        (void)tl_trainer_slot(self->trainer, i, &tensor);
         PyArrayObject *copy = tl_new_array(-1, &tensor->shape);
         if (copy == NULL) {
             Py_CLEAR(slots);
             break;
         }
-        memcpy(PyArray_DATA(copy), slot, tensor->count * sizeof *slot);
         PyList_SET_ITEM(slots, (Py_ssize_t)i, (PyObject *)copy);
     }
     if (slots == NULL) {
         return NULL;
     }
-    return Py_BuildValue("(KN)", (unsigned long long)tl_trainer_iterations(self->trainer),
-                         slots);
+    /* the list is ours alone; a step in another thread must not show half done */
+    Py_BEGIN_ALLOW_THREADS
+    tl_mutex_lock(&self->lock);
+    for (size_t i = 0; i < count; i++) {
+        const tl_tensor *tensor;
+        const float *slot = tl_trainer_slot(self->trainer, i, &tensor);
+        memcpy(PyArray_DATA((PyArrayObject *)PyList_GET_ITEM(slots, (Py_ssize_t)i)), slot,
+               tensor->count * sizeof *slot);
+    }
+    iterations = tl_trainer_iterations(self->trainer);
+    tl_mutex_unlock(&self->lock);
+    Py_END_ALLOW_THREADS
+    return Py_BuildValue("(KN)", (unsigned long long)iterations, slots);
 }
 
 /* A float32 array with as many elements as the tensor. */
@@ -354,13 +370,17 @@ trainer_set_state(PyObject *op, PyObject *args, PyObject *kwargs)
     TrainerObject *self = (TrainerObject *)op;
     const size_t count = tl_trainer_slot_count(self->trainer);
     const tl_tensor *tensor;
-    unsigned long long iterations;
+    long long iterations;
     PyObject *sequence;
     PyObject *arrays = NULL; /* owned: converted first, copied once all fit */
     PyObject *result = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "KO:set_state", names, &iterations,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LO:set_state", names, &iterations,
                                      &sequence)) {
         return NULL;
+    }
+    if (iterations < 0) {
+        return PyErr_Format(PyExc_ValueError, "iterations must not be negative, but is %lld",
+                            iterations);
     }
     arrays = PySequence_List(sequence);
     if (arrays == NULL) {
@@ -378,12 +398,18 @@ trainer_set_state(PyObject *op, PyObject *args, PyObject *kwargs)
             goto done;
         }
     }
+    Py_BEGIN_ALLOW_THREADS
+    tl_mutex_lock(&self->lock);
+    tl_fork_guard_enter();
     for (size_t i = 0; i < count; i++) {
         float *slot = tl_trainer_slot(self->trainer, i, &tensor);
         memcpy(slot, PyArray_DATA((PyArrayObject *)PyList_GET_ITEM(arrays, (Py_ssize_t)i)),
                tensor->count * sizeof *slot);
     }
-    tl_trainer_set_iterations(self->trainer, iterations);
+    tl_trainer_set_iterations(self->trainer, (uint64_t)iterations);
+    tl_fork_guard_leave();
+    tl_mutex_unlock(&self->lock);
+    Py_END_ALLOW_THREADS
     result = Py_NewRef(Py_None);
 done:
     Py_DECREF(arrays);
