@@ -472,7 +472,7 @@ class ModelCheckpoint(MonitorCallback):
     Args:
         filepath: where to; may hold `{epoch}` (from 1), `{batch}` and names in the logs, such as
             '{epoch:02d}-{val_loss:.2f}.h5'. Ends in '.weights.h5' if only weights are saved,
-            otherwise in '.keras' or '.h5'.
+            otherwise in '.h5'.
         monitor, mode: what decides which epoch is best, as in EarlyStopping.
         verbose: 1 says what was done.
         save_best_only: save only when the monitored value improved.
@@ -503,7 +503,7 @@ class ModelCheckpoint(MonitorCallback):
         self.save_weights_only = save_weights_only
         if save_freq != "epoch":
             save_freq = whole("ModelCheckpoint", "save_freq", save_freq, 1)
-        endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
+        endings = (".weights.h5",) if save_weights_only else (".h5",)
         if not self.filepath.endswith(endings):
             kind = "save_weights_only=True" if save_weights_only else "a whole model"
             raise ValueError(

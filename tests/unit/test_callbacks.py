@@ -171,7 +171,8 @@ def test_checkpoint_saves_after_so_many_batches(tmp_path: Path) -> None:
 
 def test_checkpoint_refuses(tmp_path: Path) -> None:
     for path, options, message in (
-        ("a.hdf5", {}, r"end in \.keras or \.h5"),
+        ("a.hdf5", {}, r"end in \.h5"),
+        ("a.keras", {}, r"end in \.h5"),
         ("a.h5", {"save_weights_only": True}, r"end in \.weights\.h5"),
         ("a.h5", {"save_freq": 0}, "save_freq"),
         ("a.h5", {"save_freq": "batch"}, "save_freq"),

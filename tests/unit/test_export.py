@@ -5,6 +5,7 @@ What they compute is compared with LiteRT in tests/parity; here with a few lines
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,12 @@ def test_write_tflite(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.tflite"]
     model.class_indices = {"tulip": 2, "daisy": 0, "wild\nrose": 1}
     path = write_tflite(model, tmp_path / "b" / "b.tflite")
-    assert path.read_bytes() == tflite_bytes(model) == (tmp_path / "a.tflite").read_bytes()
+    content = path.read_bytes()
+    assert content == tflite_bytes(model)
+    assert content.startswith((tmp_path / "a.tflite").read_bytes())  # the names stand behind
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None and archive.namelist() == ["labels.txt"]
+        assert archive.read("labels.txt") == b"daisy\nwild rose\ntulip\n"
     assert (tmp_path / "b" / "labels.txt").read_text() == "daisy\nwild rose\ntulip\n"
     with pytest.raises(ValueError, match="input shape is unknown"):
         tflite_bytes(Sequential([Dense(2)]))
@@ -250,6 +256,16 @@ def test_converter(
     assert not (tmp_path / "labels.txt").exists()
     assert lite.TFLiteConverter.from_keras_model(model).convert() == tflite_bytes(model)
     assert (tmp_path / "labels.txt").read_text() == "a\nb\nc\n"
+
+
+def test_a_folder_without_room_for_labels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = blog_model()
+    model.class_indices = {"a": 0, "b": 1, "c": 2}
+    monkeypatch.chdir("/proc")
+    assert lite.TFLiteConverter.from_keras_model(model).convert() == tflite_bytes(model)
+    assert "labels.txt could not be written" in capsys.readouterr().err
 
 
 def test_converter_says_what_it_has(tmp_path: Path) -> None:

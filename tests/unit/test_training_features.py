@@ -201,6 +201,32 @@ def test_arrays_are_kept_within_one_fit_only(frozen_base: Any) -> None:
     assert model.prefix_runs == 84
 
 
+def test_an_array_that_changes_in_place_is_never_stale(frozen_base: Any) -> None:
+    model = make_model(frozen_base)
+    x, y = pictures()
+    x = x.astype(np.float32)  # no copy is made of such an array
+    flown = ImageDataGenerator().flow(x, y, batch_size=5, shuffle=False)
+    model.fit(flown, verbose=0)
+    before = model.evaluate(flown, verbose=0)
+    x *= -1
+    after = model.evaluate(flown, verbose=0)
+    assert after != before
+    assert after == model.evaluate(flown, verbose=0, keep_features=False)
+
+
+def test_a_reader_that_no_longer_holds_is_forgotten(folder: Path, frozen_base: Any) -> None:
+    model = make_model(frozen_base)
+    model.fit(flow(folder), verbose=0)
+    assert model.reader is not None
+    own = ImageDataGenerator(preprocessing_function=lambda x: x / 100)
+    model.fit(
+        own.flow_from_directory(folder, target_size=flow(folder).target_size), verbose=0, epochs=1
+    )
+    assert model.reader is None
+    with pytest.raises(ValueError, match=r"model\.reader.*preprocessing_function"):
+        model.predict_image(next(folder.glob("*/*")))
+
+
 def test_what_is_not_pure_streams_unless_asked(folder: Path, frozen_base: Any) -> None:
     def double(x: np.ndarray) -> np.ndarray:
         return 2 * x

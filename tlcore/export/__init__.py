@@ -20,6 +20,9 @@ __all__ = ["tflite_bytes", "write_labels", "write_tflite"]
 def tflite_bytes(model: Model) -> bytes:
     """The content of a `.tflite` file that computes what `model` computes in inference.
 
+    The class names, where the model has some, are in it as labels.txt of a zip archive behind the
+    model, where they do not disturb a runtime.
+
     The input is (batch, height, width, channels) float32, in the range that the model was trained
     on; the output is that of `model.predict`.
 
@@ -31,7 +34,9 @@ def tflite_bytes(model: Model) -> bytes:
 
     graph = model.graph
     source = graph.nodes[0]
-    return serialized(planned(source["name"], source["output_shape"], model.network.lowered()))
+    content = serialized(planned(source["name"], source["output_shape"], model.network.lowered()))
+    labels = _labels(model)
+    return content if labels is None else content + _archived("labels.txt", labels, len(content))
 
 
 def write_tflite(model: Model, path: PathLike) -> Path:
@@ -51,8 +56,34 @@ def write_tflite(model: Model, path: PathLike) -> Path:
 
 def write_labels(model: Model, folder: PathLike) -> Path | None:
     """Write labels.txt, one class name a line in the order of the outputs; None if unknown."""
+    labels = _labels(model)
+    return None if labels is None else write_file(as_path(folder) / "labels.txt", labels)
+
+
+def _labels(model: Model) -> bytes | None:
     if not model.class_indices:
         return None
     names = sorted(model.class_indices, key=model.class_indices.__getitem__)
-    text = "".join(f"{' '.join(name.splitlines())}\n" for name in names)
-    return write_file(as_path(folder) / "labels.txt", text.encode())
+    return "".join(f"{' '.join(name.splitlines())}\n" for name in names).encode()
+
+
+def _archived(name: str, data: bytes, offset: int) -> bytes:
+    """A zip archive of one file, to stand behind `offset` other bytes.
+
+    A runtime reads the model from the front and a zip reader the archive from the end, as in the
+    files of TensorFlow Lite's Task Library.
+    """
+    import io
+    import zipfile
+
+    class Behind(io.BytesIO):  # positions in the archive count from the start of the whole file
+        def tell(self) -> int:
+            return super().tell() + offset
+
+        def seek(self, position: int, whence: int = 0) -> int:
+            return super().seek(position - (offset if whence == 0 else 0), whence) + offset
+
+    stream = Behind()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    return stream.getvalue()

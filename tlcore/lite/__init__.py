@@ -98,14 +98,20 @@ class TFLiteConverter(metaclass=_Converters):
     def convert(self) -> bytes:
         """The bytes of the `.tflite` file; writes labels.txt if the model has class names.
 
+        labels.txt stands beside the file or folder that the converter was made from, and also
+        inside the bytes, which are a zip archive as well.
+
         Raises:
             ValueError: the model's input shape is unknown.
-            OSError: labels.txt cannot be written.
         """
         from tlcore.export import tflite_bytes, write_labels
 
         content = tflite_bytes(self._model)
-        labels = write_labels(self._model, self._folder)
+        try:
+            labels = write_labels(self._model, self._folder)
+        except OSError as err:  # the conversion is worth more; the names are in its bytes too
+            note(f"labels.txt could not be written ({err}); the class names are in the model.")
+            return content
         if labels is not None:
             note(f"the class names are in {labels}, in the order of the outputs.")
         return content

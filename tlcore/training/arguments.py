@@ -33,12 +33,7 @@ def check_pictures(x: Any, shape: tuple[int, ...]) -> Array:
     pictures = np.asarray(x)
     if pictures.dtype.kind not in "fiub":
         raise ValueError(f"x must hold numbers, got an array of {pictures.dtype}.")
-    if pictures.shape[1:] != shape:
-        takes = f"(None, {', '.join(map(str, shape))})"
-        hint = ""
-        if pictures.shape == shape:
-            hint = "; add the axis of the batch with x[np.newaxis]"
-        raise ValueError(f"x has shape {pictures.shape}, but the model takes {takes}{hint}.")
+    check_shape(pictures.shape, shape)
     if pictures.dtype != np.uint8:
         pictures = pictures.astype(np.float32, copy=False)
         # The sum is quicker than a look at each number, and finite only if all are, or nearly so.
@@ -51,6 +46,14 @@ def check_pictures(x: Any, shape: tuple[int, ...]) -> Array:
                 "finite number."
             )
     return np.ascontiguousarray(pictures)
+
+
+def check_shape(given: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless an array of shape `given` holds pictures of `shape`."""
+    if given[1:] != shape:
+        takes = f"(None, {', '.join(map(str, shape))})"
+        hint = "; add the axis of the batch with x[np.newaxis]" if given == shape else ""
+        raise ValueError(f"x has shape {given}, but the model takes {takes}{hint}.")
 
 
 def check_picture_shape(source: IteratorSource, shape: tuple[int, ...]) -> None:

@@ -14,7 +14,7 @@ from tlcore import losses, optimizers
 from tlcore.callbacks import History
 from tlcore.metrics import Metric, name_of
 from tlcore.training._checks import real
-from tlcore.training.arguments import check_picture_shape, note_value_range
+from tlcore.training.arguments import check_picture_shape, check_shape, note_value_range
 from tlcore.training.compiled import Compiled, metric_list
 from tlcore.training.data import ArraySource, Batch, GeneratorSource, IteratorSource, Source
 from tlcore.training.kept_features import KeptFeatures
@@ -258,7 +258,8 @@ class Compiling:
                     "generator."
                 )
             if isinstance(source, IteratorSource) and source.iterator.pure:
-                scope = Source.ALWAYS
+                lasting = source.iterator.keys(np.arange(1)) is not None
+                scope = Source.ALWAYS if lasting else object()
             elif keep_features or (isinstance(source, ArraySource) and arrays):
                 scope = object()
         if source is not None:
@@ -286,6 +287,8 @@ class Compiling:
         """Compare iterators with the model; `source`, of `fit`, also teaches it its classes."""
         model = self._model
         for one in (source, other):
+            if isinstance(one, ArraySource):
+                check_shape(one.x_shape, model.input_shape[1:])
             if isinstance(one, IteratorSource):
                 check_picture_shape(one, model.input_shape[1:])
                 note_value_range(one.iterator, model.input_range)
@@ -293,8 +296,9 @@ class Compiling:
             classes = source.iterator.class_indices
             if classes:
                 model.class_indices = dict(classes)
-                if source.iterator.reader:
-                    model.reader = dict(source.iterator.reader)
+                # None where the pictures are made by code that cannot be told in data
+                reader = source.iterator.reader
+                model.reader = dict(reader) if reader else None
             if isinstance(other, IteratorSource):
                 theirs = other.iterator.class_indices
                 if classes and theirs and dict(theirs) != dict(classes):

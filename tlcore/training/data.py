@@ -188,6 +188,11 @@ class ArraySource(Source):
     def num_batches(self) -> int:
         return math.ceil(len(self._x) / self._batch_size)
 
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """The shape of the whole array, as the user gave it."""
+        return self._x.shape
+
     def picture_shape(self) -> tuple[int, ...]:
         return self._x.shape[1:]
 

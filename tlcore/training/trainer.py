@@ -478,13 +478,17 @@ class Trainer(Compiling):
         model = self._model
         if top is not None:
             top = whole("predict_image", "top", top, 1)
-        for name, value in (("class_indices", model.class_indices), ("reader", model.reader)):
-            if not value:
-                raise ValueError(
-                    f"predict_image needs model.{name}, which fit takes from a generator of "
-                    "flow_from_directory; it is not set."
-                )
-        assert model.class_indices is not None and model.reader is not None
+        if not model.class_indices:
+            raise ValueError(
+                "predict_image needs model.class_indices, which fit takes from a generator of "
+                "flow_from_directory; it is not set."
+            )
+        if not model.reader:
+            raise ValueError(
+                "predict_image needs model.reader, which tells how pictures are read; fit takes it "
+                "from a generator whose preprocessing_function is None or tlcore's own, and it is "
+                "not set: prepare the picture yourself and call predict."
+            )
         picture = read_picture(path, model.reader)
         scores = self.predict_on_batch(picture[np.newaxis])[0]
         return label_scores(scores, model.class_indices, top)

@@ -72,6 +72,8 @@ def imagenet_path(alpha: float, rows: int, include_top: bool) -> Path:
 def class_index() -> dict[str, tuple[str, str]]:
     """The classes of ImageNet: "0" ... "999" -> (WordNet id, name).
 
+    Looked for where weights are, and in the folder above the one that TLCORE_WEIGHTS names.
+
     Raises:
         FileNotFoundError: imagenet_class_index.json is in no folder and cannot be downloaded.
         ValueError: the file is not what it should be.
@@ -80,7 +82,13 @@ def class_index() -> dict[str, tuple[str, str]]:
     """
     global _class_index
     if _class_index is None:
-        path = _found(_INDEX_FILE, _INDEX_URL, _INDEX_HASH, lambda path: None)
+        named = os.environ.get("TLCORE_WEIGHTS")
+        folder = Path(named).expanduser().resolve() if named else None
+        above = folder.parent / _INDEX_FILE if folder else None
+        if folder and above and above.is_file() and not (folder / _INDEX_FILE).is_file():
+            path = above
+        else:
+            path = _found(_INDEX_FILE, _INDEX_URL, _INDEX_HASH, lambda path: None)
         _class_index = _read_index(path)
     return dict(_class_index)
 
@@ -137,7 +145,7 @@ def _found(name: str, url: str, known_hash: str | None, check: Callable[[Path], 
             f"{name} is in none of the folders {places}, and downloading it from {url} failed "
             f"({err}); put the file into one of them, or set TLCORE_WEIGHTS to a folder that "
             "has it."
-        ) from err
+        ) from None
 
 
 def _read_index(path: Path) -> dict[str, tuple[str, str]]:

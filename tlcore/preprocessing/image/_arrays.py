@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.preprocessing.image._arithmetic import own_preprocessing, reader, value_range
+from tlcore.preprocessing.image._arithmetic import reader, value_range
 from tlcore.preprocessing.image._iterator import Indices, PictureIterator
 from tlcore.preprocessing.image._reading import submit
 from tlcore.utils.notes import note
@@ -110,7 +110,6 @@ class NumpyArrayIterator(PictureIterator):
         self.save_prefix = save_prefix
         self.save_format = save_format
         self.image_shape = self.x.shape[1:]
-        self._token = object()
         super().__init__(len(self.x), batch_size, shuffle, seed)
 
     @property
@@ -136,15 +135,8 @@ class NumpyArrayIterator(PictureIterator):
         return None if self.sample_weight is None else self.sample_weight[self._checked(indices)]
 
     def keys(self, indices: ArrayLike) -> list[Hashable] | None:
-        """A key for each picture; None if not `pure`.
-
-        Keys hold as long as `x` is not changed in place; no other iterator has equal ones.
-        """
-        if not self.pure:
-            return None
-        generator = self._generator
-        parameters = (generator.rescale, own_preprocessing(generator.preprocessing_function))
-        return [(self._token, int(j), parameters) for j in self._checked(indices)]
+        """None: `x` may be changed in place at any time, so no key outlives a call."""
+        return None
 
     def _job(self, indices: Indices) -> _ArraysJob:
         return _ArraysJob(self, indices)

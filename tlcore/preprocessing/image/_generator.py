@@ -98,8 +98,9 @@ class ImageDataGenerator:
 
     @property
     def _overridden(self) -> bool:
-        """Whether a subclass standardises in its own way."""
-        return type(self).standardize is not ImageDataGenerator.standardize
+        """Whether a subclass, or a function set on this generator, standardises in its own way."""
+        mine = getattr(self.standardize, "__func__", None)
+        return mine is not ImageDataGenerator.standardize
 
     def standardize(self, x: Any) -> Any:
         """`preprocessing_function`, then `rescale`, on one picture or a batch; may change `x`."""
