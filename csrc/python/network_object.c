@@ -13,7 +13,7 @@ static const tl_backend *const backends[] = {&tl_dnnl_backend, &tl_plain_backend
 static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm};
 
 /* No C call runs longer than about this without a look at the signals. */
-static const double SLICE_SECONDS = 0.05;
+static const double SLICE_SECONDS = 0.1;
 
 static void
 release_groups(tl_parameters **groups, size_t count)
