@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -82,17 +83,20 @@ def child_predicts(network: _core.Network, expected: np.ndarray) -> None:
     os._exit(0 if np.array_equal(network.run(pictures(3)), expected) else 1)
 
 
+def forked(target: Callable[..., None], *args: object) -> int | None:
+    """Exit code of a forked child that runs `target`, which ends it by os._exit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
+        child = multiprocessing.get_context("fork").Process(target=target, args=args)
+        child.start()
+    child.join(40)
+    return child.exitcode
+
+
 def test_a_forked_child_predicts() -> None:
     network, _ = small_network()
     expected = network.run(pictures(3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads, on purpose
-        child = multiprocessing.get_context("fork").Process(
-            target=child_predicts, args=(network, expected)
-        )
-        child.start()
-    child.join(40)
-    assert child.exitcode == 0
+    assert forked(child_predicts, network, expected) == 0
 
 
 def test_forks_while_other_threads_predict() -> None:
@@ -108,15 +112,8 @@ def test_forks_while_other_threads_predict() -> None:
     for worker in workers:
         worker.start()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            for _ in range(5):
-                child = multiprocessing.get_context("fork").Process(
-                    target=child_predicts, args=(network, expected)
-                )
-                child.start()
-                child.join(40)
-                assert child.exitcode == 0
+        for _ in range(5):
+            assert forked(child_predicts, network, expected) == 0
     finally:
         stop.set()
         for worker in workers:
@@ -193,15 +190,8 @@ def test_forks_while_another_thread_trains() -> None:
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            for _ in range(5):
-                child = multiprocessing.get_context("fork").Process(
-                    target=child_trains, args=(trainer, features)
-                )
-                child.start()
-                child.join(40)
-                assert child.exitcode == 0
+        for _ in range(5):
+            assert forked(child_trains, trainer, features) == 0
     finally:
         stop.set()
         worker.join()

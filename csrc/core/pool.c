@@ -333,7 +333,7 @@ tl_pool_threads(void)
 }
 
 /* Ends the crew as soon as each thread is done with its index; then a crew of `wanted` threads
- * (0: as many as before) goes on with the queue, or all queued jobs fail if `close`. */
+ * goes on with the queue, or all queued jobs fail if `close`. */
 static void
 stop_crew(size_t wanted, bool close)
 {
@@ -350,7 +350,7 @@ stop_crew(size_t wanted, bool close)
     crew.started = 0;
     crew.stopping = false;
     crew.closed = crew.closed || close;
-    crew.wanted = wanted == 0 ? crew.wanted : wanted;
+    crew.wanted = wanted;
     if (crew.first != NULL && start_crew() != TL_OK) {
         fail_all_jobs();
     }
@@ -375,12 +375,6 @@ tl_pool_on_thread_start(void (*hook)(void))
     pthread_mutex_lock(&crew.lock);
     crew.on_thread_start = hook;
     pthread_mutex_unlock(&crew.lock);
-}
-
-void
-tl_pool_stop(void)
-{
-    stop_crew(0, false);
 }
 
 void

@@ -32,10 +32,7 @@ size_t tl_pool_available(void);
 /* Called once at the start of every crew thread; set before the first job. */
 void tl_pool_on_thread_start(void (*hook)(void));
 
-/* Ends the crew after its current jobs; the next job starts a new one. */
-void tl_pool_stop(void);
-
-/* The same for good: queued and later jobs fail. For the end of the process. */
+/* Ends the crew for good: queued and later jobs fail. For the end of the process. */
 void tl_pool_close(void);
 
 /* Changes in the child of a fork. State stamped with another value is stale. */

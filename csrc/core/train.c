@@ -344,9 +344,13 @@ forward_pooling(const tl_node *node, float *dst, const float *src, const tl_shap
     }
 }
 
+/* What a relu or an activation node computes. */
 static tl_function
-relu_function(const tl_node *node)
+node_function(const tl_node *node)
 {
+    if (node->op == TL_OP_ACTIVATION) {
+        return node->activation.function;
+    }
     return node->relu.max_value == 6.0F ? TL_RELU6 : TL_RELU;
 }
 
@@ -363,12 +367,9 @@ forward_node(tl_trainer *t, size_t id, size_t rows)
     case TL_OP_DENSE:
         return forward_dense(t, node, v->data, input->data, rows);
     case TL_OP_ACTIVATION:
-        tl_activation_forward(v->data, input->data, count / channels, channels,
-                              node->activation.function);
-        break;
     case TL_OP_RELU:
         tl_activation_forward(v->data, input->data, count / channels, channels,
-                              relu_function(node));
+                              node_function(node));
         break;
     case TL_OP_DROPOUT:
         forward_dropout(t, id, v->data, input->data, count);
@@ -481,12 +482,9 @@ backward_node(tl_trainer *t, size_t id, size_t rows)
     case TL_OP_ADD:
         break;
     case TL_OP_ACTIVATION:
-        tl_activation_backward(input->grad, v->grad, v->data, count / channels, channels,
-                               node->activation.function);
-        break;
     case TL_OP_RELU:
         tl_activation_backward(input->grad, v->grad, v->data, count / channels, channels,
-                               relu_function(node));
+                               node_function(node));
         break;
     case TL_OP_DROPOUT:
         for (size_t i = 0; i < count; i++) {

@@ -264,6 +264,6 @@ main(void)
     RUN(test_graph_refuses_what_does_not_fit);
     RUN(test_mobilenet_v2_has_keras_sizes);
     RUN(test_mobilenet_v2_lowers_to_its_convolutions);
-    tl_pool_stop();
+    tl_pool_close();
     return REPORT();
 }

@@ -305,6 +305,6 @@ main(void)
     RUN(test_a_forked_child_predicts);
     RUN(test_the_cut_follows_the_trainable_flags);
     RUN(test_networks_refuse_wrong_parameters);
-    tl_pool_stop();
+    tl_pool_close();
     return REPORT();
 }

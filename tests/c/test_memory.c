@@ -165,6 +165,6 @@ main(void)
     RUN(test_predict_survives_every_failure);
     RUN(test_train_survives_every_failure);
     RUN(test_a_failed_network_recovers);
-    tl_pool_stop();
+    tl_pool_close();
     return REPORT();
 }

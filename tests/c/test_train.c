@@ -317,6 +317,6 @@ main(void)
     RUN(test_update_rules);
     RUN(test_steps_lower_the_loss);
     RUN(test_training_through_a_convolution_is_refused);
-    tl_pool_stop();
+    tl_pool_close();
     return REPORT();
 }

@@ -1,7 +1,7 @@
 """Whole files or nothing: data goes to a file beside the target, which then takes its name.
 
-Used by everything that tlcore writes (.h5, .tflite, labels.txt). A reader, or a crash, sees the
-old file or the new one and never a piece of either.
+Used by everything that tlcore writes (.h5, .tflite, labels.txt, pictures). A reader, or a crash,
+sees the old file or the new one and never a piece of either.
 """
 
 from __future__ import annotations
@@ -47,7 +47,23 @@ def _write(target: Path, parts: Sequence[bytes | memoryview]) -> Path:
     real = Path(os.path.realpath(target))  # a symbolic link stays one: its target is replaced
     mode = _mode_of(real)
     real.parent.mkdir(parents=True, exist_ok=True)
-    beside = real.parent / f".tlcore-{secrets.token_hex(8)}.tmp"
+    put(real, parts, mode)
+    _sync_folder(real.parent)
+    return target
+
+
+def put(
+    target: Path,
+    parts: Sequence[bytes | memoryview],
+    mode: int | None = None,
+    durable: bool = True,
+) -> None:
+    """Write a file beside `target` and give it that name; `durable` waits for the disk.
+
+    Raises:
+        OSError: as the system says it; `target` is then untouched and nothing else is left.
+    """
+    beside = target.parent / f".tlcore-{secrets.token_hex(8)}.tmp"
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with open(descriptor, "wb") as file:
@@ -55,14 +71,13 @@ def _write(target: Path, parts: Sequence[bytes | memoryview]) -> Path:
                 os.fchmod(descriptor, mode)
             for part in parts:
                 file.write(part)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(beside, real)
+            if durable:
+                file.flush()
+                os.fsync(descriptor)
+        os.replace(beside, target)
     except BaseException:  # Ctrl-C too must leave nothing behind
         beside.unlink(missing_ok=True)
         raise
-    _sync_folder(real.parent)
-    return target
 
 
 def _mode_of(real: Path) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,13 +82,8 @@ def class_index() -> dict[str, tuple[str, str]]:
     """
     global _class_index
     if _class_index is None:
-        named = os.environ.get("TLCORE_WEIGHTS")
-        folder = Path(named).expanduser().resolve() if named else None
-        above = folder.parent / _INDEX_FILE if folder else None
-        if folder and above and above.is_file() and not (folder / _INDEX_FILE).is_file():
-            path = above
-        else:
-            path = _found(_INDEX_FILE, _INDEX_URL, _INDEX_HASH, lambda path: None)
+        above = [folder.resolve().parent for folder in _named()]
+        path = _found(_INDEX_FILE, _INDEX_URL, _INDEX_HASH, lambda path: None, above)
         _class_index = _read_index(path)
     return dict(_class_index)
 
@@ -110,11 +105,15 @@ def load_into(model: Model, path: PathLike) -> None:
 
 def search_folders() -> list[Path]:
     """Where files are looked for, in this order: TLCORE_WEIGHTS, tlcore's cache, Keras's folder."""
-    named = os.environ.get("TLCORE_WEIGHTS")
-    folders = [Path(named).expanduser()] if named else []
     keras_home = os.environ.get("KERAS_HOME")
     keras = Path(keras_home).expanduser() if keras_home else Path.home() / ".keras"
-    return [*folders, _cache(), keras / "models"]
+    return [*_named(), _cache(), keras / "models"]
+
+
+def _named() -> list[Path]:
+    """The folder that TLCORE_WEIGHTS names, if it names one."""
+    named = os.environ.get("TLCORE_WEIGHTS")
+    return [Path(named).expanduser()] if named else []
 
 
 def _cache() -> Path:
@@ -123,11 +122,19 @@ def _cache() -> Path:
     return Path(pooch.os_cache("tlcore"))
 
 
-def _found(name: str, url: str, known_hash: str | None, check: Callable[[Path], None]) -> Path:
-    """The file `name` in the first folder that has it, else downloaded into the cache."""
-    named = os.environ.get("TLCORE_WEIGHTS")
-    if named:  # before pooch is imported
-        path = Path(named).expanduser() / name
+def _found(
+    name: str,
+    url: str,
+    known_hash: str | None,
+    check: Callable[[Path], None],
+    further: Sequence[Path] = (),
+) -> Path:
+    """The file `name` in the first folder that has it, else downloaded into the cache.
+
+    `further` folders come right behind the one that TLCORE_WEIGHTS names.
+    """
+    for folder in (*_named(), *further):  # before pooch is imported
+        path = folder / name
         if path.is_file():
             return path
     folders = search_folders()

@@ -10,9 +10,12 @@ import io
 import os
 import struct
 import warnings
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+
+from tlcore.saving._files import put
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -249,16 +252,9 @@ def write_picture(path: str, img: Image.Image, file_format: str, **kwargs: Any) 
 
 
 def write_file(path: str, data: bytes) -> None:
-    """Writes beside `path` (hidden, with no picture's extension) and renames."""
-    folder, name = os.path.split(path)
-    part = os.path.join(folder, f".{name}.{os.getpid()}.part")
+    """Whole or not at all; hundreds of pictures in a row do not wait for the disk one by one."""
     try:
-        with open(part, "wb") as file:
-            file.write(data)
-        os.replace(part, path)
+        put(Path(path), [data], durable=False)
     except OSError as error:
         kind = type(error) if isinstance(error, (FileNotFoundError, PermissionError)) else OSError
         raise kind(f"File {path!r} cannot be written ({error.strerror}).") from error
-    finally:
-        if os.path.lexists(part):
-            os.unlink(part)
