@@ -104,6 +104,15 @@ class Parameters:
     def glorot_uniform(self, index: int, seed: int) -> None:
         """Draw tensor `index` from glorot_uniform (Keras's fans), from `seed` alone."""
 
+def get_tensors(tensors: Sequence[tuple[Parameters, int]]) -> list[FloatArray]:
+    """Copies of tensors of any blocks, all as they were at one moment."""
+
+def set_tensors(values: Sequence[tuple[Parameters, int, ArrayLike]]) -> None:
+    """Copy values into tensors of any blocks, all or none.
+
+    No prediction and no `get_tensors` sees some of them changed and others not.
+    """
+
 class Network:
     """A graph bound to the parameters of its nodes, in node order."""
 

@@ -15,7 +15,12 @@ typedef struct entry {
     tl_program *program;
     bool *uses;              /* one flag a group: does the stretch hold its parameters? */
     unsigned long *versions; /* 0: never packed */
+    size_t users;            /* calls that run it now; guarded by the network's lock */
 } entry;
+
+/* Each holds packed copies of its weights: a model whose `trainable` changes again and again
+ * would otherwise collect one for every cut. Calls at work may need more for a while. */
+enum { MAX_PROGRAMS = 8 };
 
 struct tl_network {
     tl_graph *graph;
@@ -28,7 +33,7 @@ struct tl_network {
     size_t *owners;     /* the group of each */
     const float **data; /* tensors[i].data */
     tl_mutex lock;      /* of the programs */
-    entry *programs;
+    entry *programs;    /* the last used first */
     unsigned long generation;
     atomic_size_t prefix_runs;
 };
@@ -258,21 +263,47 @@ done:
     return status;
 }
 
-/* The entry for this stretch, made if it is new; holds network->lock. */
+/* Frees the programs that were used longest ago, all but MAX_PROGRAMS; holds network->lock. */
+static void
+drop_old_entries(tl_network *network)
+{
+    size_t count = 0;
+    for (entry **link = &network->programs; *link != NULL;) {
+        entry *e = *link;
+        if (++count > MAX_PROGRAMS && e->users == 0) {
+            tl_fork_guard_enter(); /* a forked child frees what it finds in the list */
+            *link = e->next;
+            entry_destroy(e);
+            tl_fork_guard_leave();
+        } else {
+            link = &e->next;
+        }
+    }
+}
+
+/* The entry for this stretch, made if it is new, at the head; holds network->lock. */
 static tl_status
 find_entry(entry **out, tl_network *network, size_t start, size_t stop)
 {
-    for (entry *e = network->programs; e != NULL; e = e->next) {
-        if (e->start == start && e->stop == stop) {
-            *out = e;
-            return TL_OK;
-        }
+    tl_status status = TL_OK;
+    entry **link = &network->programs;
+    while (*link != NULL && ((*link)->start != start || (*link)->stop != stop)) {
+        link = &(*link)->next;
     }
-    const tl_status status = entry_create(out, network, start, stop);
-    if (status == TL_OK) {
-        (*out)->next = network->programs;
-        network->programs = *out;
+    entry *e = *link;
+    if (e == NULL) {
+        TL_TRY(entry_create(&e, network, start, stop));
     }
+    tl_fork_guard_enter();
+    if (*link != NULL) {
+        *link = e->next;
+    }
+    e->next = network->programs;
+    network->programs = e;
+    tl_fork_guard_leave();
+    drop_old_entries(network);
+    *out = e;
+done:
     return status;
 }
 
@@ -295,9 +326,9 @@ refresh_entry(tl_network *network, entry *e)
     return status;
 }
 
-/* A program ready to run; the groups are held for reading. */
+/* An entry ready to run, until release_entry; the groups are held for reading. */
 static tl_status
-ready_program(tl_program **out, tl_network *network, size_t start, size_t stop)
+ready_entry(entry **out, tl_network *network, size_t start, size_t stop)
 {
     tl_status status = TL_OK;
     entry *e;
@@ -308,10 +339,19 @@ ready_program(tl_program **out, tl_network *network, size_t start, size_t stop)
     }
     TL_TRY(find_entry(&e, network, start, stop));
     TL_TRY(refresh_entry(network, e));
-    *out = e->program;
+    e->users++;
+    *out = e;
 done:
     tl_mutex_unlock(&network->lock);
     return status;
+}
+
+static void
+release_entry(tl_network *network, entry *e)
+{
+    tl_mutex_lock(&network->lock);
+    e->users--;
+    tl_mutex_unlock(&network->lock);
 }
 
 tl_status
@@ -319,11 +359,12 @@ tl_network_run(tl_network *network, float *dst, const float *src, size_t count, 
                size_t stop)
 {
     tl_status status = TL_OK;
-    tl_program *program;
+    entry *e;
     tl_network_lock_read(network);
-    TL_TRY(ready_program(&program, network, start, stop));
-    TL_TRY(tl_program_run(program, dst, src, count));
-    if (start == 0 && stop != 0) {
+    TL_TRY(ready_entry(&e, network, start, stop));
+    status = tl_program_run(e->program, dst, src, count);
+    release_entry(network, e);
+    if (status == TL_OK && start == 0 && stop != 0) {
         atomic_fetch_add(&network->prefix_runs, count);
     }
 done:
@@ -342,13 +383,14 @@ tl_network_memory_plan(tl_network *network, tl_network_memory *memory, size_t st
                        size_t stop)
 {
     tl_status status = TL_OK;
-    tl_program *program;
+    entry *e;
     tl_network_lock_read(network);
-    TL_TRY(ready_program(&program, network, start, stop));
+    TL_TRY(ready_entry(&e, network, start, stop));
     *memory = (tl_network_memory){
-        .packed = tl_program_packed_bytes(program),
-        .executor = tl_program_executor_bytes(program),
+        .packed = tl_program_packed_bytes(e->program),
+        .executor = tl_program_executor_bytes(e->program),
     };
+    release_entry(network, e);
     for (size_t i = 0; i < network->lock_count; i++) {
         memory->parameters += network->groups[network->lock_order[i]]->arena.size;
     }

@@ -3,7 +3,8 @@
  * A program is the lowered list from one node to another with its kernels, packed weights and
  * a free list of executors; it is made at its first use and kept. An executor is what one
  * thread needs to carry one image from start to stop: one small arena for all activations,
- * reused by every image. Running allocates nothing once as many executors exist as threads. */
+ * reused by every image. Running allocates nothing once as many executors exist as threads.
+ * A network keeps the eight programs that were used last. */
 #ifndef TL_CORE_NETWORK_H
 #define TL_CORE_NETWORK_H
 

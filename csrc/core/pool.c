@@ -1,17 +1,15 @@
 /* The crew: threads that take indices from a queue of jobs, and locks that survive a fork. */
 #include "core/pool.h"
 
-#include <assert.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
+
+#include "core/cpus.h"
 
 enum { MAX_THREADS = 256 };
 
@@ -37,16 +35,20 @@ static struct {
     pthread_t threads[MAX_THREADS];
     size_t started;
     size_t wanted; /* 0: not yet decided */
+    bool chosen;   /* `wanted` is what the user said */
     bool stopping;
     bool closed; /* the process ends: no job is taken any more */
     void (*on_thread_start)(void);
 } crew = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
 static atomic_ulong generation = 1;
-static pthread_rwlock_t fork_guard = PTHREAD_RWLOCK_INITIALIZER; /* fork is the writer */
+/* Fork is the writer, and goes first: many tasks in a row must not keep it waiting. */
+static pthread_rwlock_t fork_guard = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+static _Thread_local unsigned guarded; /* how often this thread has entered the guard */
 static pthread_mutex_t renewal = PTHREAD_MUTEX_INITIALIZER; /* of locks, in a forked child */
 static pthread_mutex_t start_stop = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_handlers = PTHREAD_ONCE_INIT;
+static bool has_fork_handlers;
 
 /* --- fork ------------------------------------------------------------------------------- */
 
@@ -68,13 +70,17 @@ after_fork_in_child(void)
 {
     const pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
     const pthread_cond_t open_cond = PTHREAD_COND_INITIALIZER;
+    const pthread_rwlock_t open_guard = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
     crew.lock = open_mutex;
     crew.work = open_cond;
     crew.first = NULL;
     crew.last = NULL;
     crew.started = 0;
     crew.stopping = false;
-    (void)pthread_rwlock_init(&fork_guard, NULL);
+    if (!crew.chosen) {
+        crew.wanted = 0; /* the child may be given other CPUs */
+    }
+    fork_guard = open_guard;
     renewal = open_mutex;
     start_stop = open_mutex;
     atomic_fetch_add(&generation, 1);
@@ -83,7 +89,18 @@ after_fork_in_child(void)
 static void
 install_fork_handlers(void)
 {
-    (void)pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    has_fork_handlers =
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
+}
+
+/* Without them a child of a fork would wait for threads that it does not have. */
+static tl_status
+ensure_fork_handlers(void)
+{
+    pthread_once(&fork_handlers, install_fork_handlers);
+    return has_fork_handlers
+               ? TL_OK
+               : tl_fail(TL_SYSTEM_FAILED, "the system refused to register fork handlers");
 }
 
 unsigned long
@@ -95,84 +112,17 @@ tl_generation(void)
 void
 tl_fork_guard_enter(void)
 {
-    pthread_rwlock_rdlock(&fork_guard);
+    if (guarded++ == 0) {
+        pthread_rwlock_rdlock(&fork_guard);
+    }
 }
 
 void
 tl_fork_guard_leave(void)
 {
-    pthread_rwlock_unlock(&fork_guard);
-}
-
-/* --- how many CPUs ---------------------------------------------------------------------- */
-
-/* CPUs that a "quota period" file grants, rounded up; 0 where it sets no limit. */
-static size_t
-quota_cpus(const char *path)
-{
-    size_t cpus = 0;
-    double quota = 0;
-    double period = 0;
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        return 0;
+    if (--guarded == 0) {
+        pthread_rwlock_unlock(&fork_guard);
     }
-    if (fscanf(file, "%lf %lf", &quota, &period) == 2 && quota > 0 && period > 0) {
-        cpus = (size_t)(quota / period + 0.999);
-    }
-    fclose(file);
-    return cpus == 0 && quota > 0 && period > 0 ? 1 : cpus;
-}
-
-/* The smallest quota on the way from this process's cgroup (version 2) up to the root. */
-static size_t
-cgroup_cpus(void)
-{
-    size_t least = 0;
-    char line[512];
-    char path[640];
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    if (file == NULL) {
-        return 0;
-    }
-    while (fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "0::", 3) != 0) {
-            continue;
-        }
-        char *group = line + 3;
-        group[strcspn(group, "\n")] = '\0';
-        for (;;) {
-            (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-            const size_t cpus = quota_cpus(path);
-            if (cpus > 0 && (least == 0 || cpus < least)) {
-                least = cpus;
-            }
-            char *slash = strrchr(group, '/');
-            if (slash == NULL) {
-                break;
-            }
-            *slash = '\0';
-        }
-        break;
-    }
-    fclose(file);
-    return least;
-}
-
-size_t
-tl_pool_available(void)
-{
-    cpu_set_t set;
-    size_t cpus = 1;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) {
-        const int count = CPU_COUNT(&set);
-        cpus = count > 0 ? (size_t)count : 1;
-    }
-    const size_t quota = cgroup_cpus();
-    if (quota > 0 && quota < cpus) {
-        cpus = quota;
-    }
-    return cpus > MAX_THREADS ? MAX_THREADS : cpus;
 }
 
 /* --- the crew --------------------------------------------------------------------------- */
@@ -221,7 +171,9 @@ crew_thread(void *unused)
         pthread_mutex_unlock(&crew.lock);
 
         tl_detail_clear();
+        tl_fork_guard_enter(); /* libraries lock at surprising moments, as at a first use */
         const tl_status status = current->task(current->context, index);
+        tl_fork_guard_leave();
 
         pthread_mutex_lock(&crew.lock);
         if (status != TL_OK && current->status == TL_OK) {
@@ -241,6 +193,13 @@ crew_thread(void *unused)
     return NULL;
 }
 
+static size_t
+usable_cpus(void)
+{
+    const size_t cpus = tl_cpus_available();
+    return cpus > MAX_THREADS ? MAX_THREADS : cpus;
+}
+
 /* Starts what is missing; holds crew.lock. Fails only if not one thread runs. */
 static tl_status
 start_crew(void)
@@ -252,21 +211,23 @@ start_crew(void)
         return TL_OK; /* stop_crew starts the next crew once this one has gone */
     }
     if (crew.wanted == 0) {
-        crew.wanted = tl_pool_available();
+        crew.wanted = usable_cpus();
     }
     sigset_t all;
     sigset_t old;
     sigfillset(&all); /* signals belong to the interpreter's threads */
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (crew.started < crew.wanted) {
-        if (pthread_create(&crew.threads[crew.started], NULL, crew_thread, NULL) != 0) {
-            break;
-        }
-        crew.started++;
+    int refused = 0;
+    while (crew.started < crew.wanted && refused == 0) {
+        refused = pthread_create(&crew.threads[crew.started], NULL, crew_thread, NULL);
+        crew.started += refused == 0;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (crew.started == 0) {
-        return tl_fail(TL_SYSTEM_FAILED, "the system refused to start a thread");
+        return tl_fail(TL_SYSTEM_FAILED,
+                       "the system refused to start a thread (error %d): the limit of "
+                       "processes (ulimit -u) or of memory is reached",
+                       refused);
     }
     return TL_OK;
 }
@@ -294,7 +255,10 @@ tl_pool_run(tl_task task, void *context, size_t count)
     if (count == 0) {
         return TL_OK;
     }
-    pthread_once(&fork_handlers, install_fork_handlers);
+    status = ensure_fork_handlers();
+    if (status != TL_OK) {
+        return status;
+    }
     if (pthread_cond_init(&mine.finished, NULL) != 0) {
         return tl_fail(TL_SYSTEM_FAILED, "the system refused a condition variable");
     }
@@ -325,7 +289,7 @@ tl_pool_threads(void)
 {
     pthread_mutex_lock(&crew.lock);
     if (crew.wanted == 0) {
-        crew.wanted = tl_pool_available();
+        crew.wanted = usable_cpus();
     }
     const size_t count = crew.wanted;
     pthread_mutex_unlock(&crew.lock);
@@ -351,6 +315,7 @@ stop_crew(size_t wanted, bool close)
     crew.stopping = false;
     crew.closed = crew.closed || close;
     crew.wanted = wanted;
+    crew.chosen = wanted > 0;
     if (crew.first != NULL && start_crew() != TL_OK) {
         fail_all_jobs();
     }
@@ -365,16 +330,23 @@ tl_pool_set_threads(size_t count)
         return tl_fail(TL_BAD_VALUE, "n must be from 1 to %d threads, not %zu", MAX_THREADS,
                        count);
     }
-    stop_crew(count == 0 ? tl_pool_available() : count, false);
-    return TL_OK;
+    const tl_status status = ensure_fork_handlers();
+    if (status == TL_OK) {
+        stop_crew(count, false);
+    }
+    return status;
 }
 
-void
+tl_status
 tl_pool_on_thread_start(void (*hook)(void))
 {
-    pthread_mutex_lock(&crew.lock);
-    crew.on_thread_start = hook;
-    pthread_mutex_unlock(&crew.lock);
+    const tl_status status = ensure_fork_handlers();
+    if (status == TL_OK) {
+        pthread_mutex_lock(&crew.lock);
+        crew.on_thread_start = hook;
+        pthread_mutex_unlock(&crew.lock);
+    }
+    return status;
 }
 
 void
@@ -399,9 +371,9 @@ rwlock_open(pthread_rwlock_t *lock)
 tl_status
 tl_rwlock_init(tl_rwlock *lock)
 {
-    pthread_once(&fork_handlers, install_fork_handlers);
+    const tl_status status = ensure_fork_handlers();
     lock->generation = tl_generation();
-    return rwlock_open(&lock->lock);
+    return status == TL_OK ? rwlock_open(&lock->lock) : status;
 }
 
 void
@@ -449,7 +421,10 @@ tl_rwlock_unlock(tl_rwlock *lock)
 tl_status
 tl_mutex_init(tl_mutex *mutex)
 {
-    pthread_once(&fork_handlers, install_fork_handlers);
+    const tl_status status = ensure_fork_handlers();
+    if (status != TL_OK) {
+        return status;
+    }
     mutex->generation = tl_generation();
     return pthread_mutex_init(&mutex->lock, NULL) != 0
                ? tl_fail(TL_SYSTEM_FAILED, "the system refused a lock")

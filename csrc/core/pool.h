@@ -1,8 +1,9 @@
 /* The only threads: one crew, many callers, safe across fork; and the only locks.
  *
- * The crew is sized by the CPUs that this process may use (affinity and cgroup quota) and
- * starts at the first job. Callers sleep while the crew works. After a fork the child has a
- * new crew and every lock is open again: a generation stamp tells which state is stale. */
+ * The crew is sized by the CPUs that this process may use (cpus.h) and starts at the first
+ * job; where the system refuses a thread, those that there are do the work. Callers sleep
+ * meanwhile. After a fork the child has a new crew and every lock is open again: a generation
+ * stamp tells which state is stale. */
 #ifndef TL_CORE_POOL_H
 #define TL_CORE_POOL_H
 
@@ -17,7 +18,7 @@ typedef tl_status (*tl_task)(void *context, size_t index);
 
 /* Runs task(context, i) for every i < count on the crew and waits. After a failure no new
  * index is begun; the first failure and its sentence are returned. Any number of threads may
- * call at once, but never a task. */
+ * call at once, but never a task. A fork waits for the tasks that run. */
 tl_status tl_pool_run(tl_task task, void *context, size_t count);
 
 /* How many threads the crew has or will have. */
@@ -26,11 +27,8 @@ size_t tl_pool_threads(void);
 /* Sets the size of the crew (1 to 256); 0 means: what the process may use. */
 tl_status tl_pool_set_threads(size_t count);
 
-/* CPUs by affinity and cgroup quota. */
-size_t tl_pool_available(void);
-
 /* Called once at the start of every crew thread; set before the first job. */
-void tl_pool_on_thread_start(void (*hook)(void));
+tl_status tl_pool_on_thread_start(void (*hook)(void));
 
 /* Ends the crew for good: queued and later jobs fail. For the end of the process. */
 void tl_pool_close(void);
@@ -38,7 +36,8 @@ void tl_pool_close(void);
 /* Changes in the child of a fork. State stamped with another value is stale. */
 unsigned long tl_generation(void);
 
-/* Held around calls into code whose own locks a fork must not cut across. */
+/* Held around what a fork must not cut in half, such as calls into code that has locks of its
+ * own. Tasks are run inside it; may be entered again. No lock may be waited for in it. */
 void tl_fork_guard_enter(void);
 void tl_fork_guard_leave(void);
 

@@ -49,8 +49,8 @@ tl_dnnl_open(void)
         const dnnl_version_t *v = dnnl_version();
         (void)snprintf(version_text, sizeof version_text, "%d.%d.%d", v->major, v->minor,
                        v->patch);
+        TL_TRY(tl_pool_on_thread_start(keep_to_one_thread));
         DNNL_TRY(dnnl_engine_create, &engine, dnnl_cpu, 0);
-        tl_pool_on_thread_start(keep_to_one_thread);
     }
 done:
     return status;

@@ -80,6 +80,10 @@ PyArrayObject *tl_new_array(npy_intp rows, const tl_shape *shape);
 /* A new array of `count` flags from a sequence of booleans; free with PyMem_Free. */
 bool *tl_flags_from(PyObject *sequence, size_t count, const char *argument);
 
+/* parameters_object.c */
+PyObject *tl_set_tensors_method(PyObject *module, PyObject *values);
+PyObject *tl_get_tensors_method(PyObject *module, PyObject *tensors);
+
 /* graph_object.c */
 PyObject *tl_graph_wrap(module_state *state, tl_graph *graph); /* takes the graph over */
 PyObject *tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs);

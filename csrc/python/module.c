@@ -98,6 +98,8 @@ pixels_to_float(PyObject *module, PyObject *args, PyObject *kwargs)
 static PyMethodDef module_methods[] = {
     {"mobilenet_v2", (PyCFunction)(void (*)(void))tl_mobilenet_v2_method,
      METH_VARARGS | METH_KEYWORDS, "The graph of MobileNetV2."},
+    {"get_tensors", tl_get_tensors_method, METH_O, "Copies of tensors, all of one moment."},
+    {"set_tensors", tl_set_tensors_method, METH_O, "Copy values in, all or none, at once."},
     {"pixels_to_float", (PyCFunction)(void (*)(void))pixels_to_float,
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
@@ -115,10 +117,26 @@ add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
     return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
 }
 
+/* The crew, oneDNN and the sizes of the types are the process's, not an interpreter's. Python
+ * itself refuses an isolated interpreter before this; tlcore/__init__.py is before both. */
+static int
+refuse_subinterpreter(void)
+{
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_ImportError,
+                    "tlcore cannot be used in a sub-interpreter: use threads or processes.");
+    return -1;
+}
+
 static int
 module_exec(PyObject *module)
 {
     module_state *state = PyModule_GetState(module);
+    if (refuse_subinterpreter() < 0) {
+        return -1;
+    }
     import_array1(-1);
     if (add_type(module, &tl_graph_spec, &state->graph_type) < 0 ||
         add_type(module, &tl_parameters_spec, &state->parameters_type) < 0 ||

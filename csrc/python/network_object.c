@@ -1,6 +1,7 @@
 /* tlcore._core.Network: a graph bound to parameters, run over batches. */
 #include "binding.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "core/arena.h"
@@ -244,7 +245,7 @@ kernel_shape(const tl_step *step)
 
 /* (kernel, bias), folded; (None, None) for a step without weights. */
 static PyObject *
-folded_weights(tl_network *network, const tl_step *step, const float *const *tensors)
+folded_weights(const tl_step *step, const float *const *tensors)
 {
     const tl_shape shape = kernel_shape(step);
     const tl_shape bias_shape = tl_shape_1(tl_step_bias_count(step));
@@ -254,11 +255,7 @@ folded_weights(tl_network *network, const tl_step *step, const float *const *ten
     PyArrayObject *kernel = tl_new_array(-1, &shape);
     PyArrayObject *bias = tl_new_array(-1, &bias_shape);
     if (kernel != NULL && bias != NULL) {
-        Py_BEGIN_ALLOW_THREADS
-        tl_network_lock_read(network);
         tl_step_fold(step, PyArray_DATA(kernel), PyArray_DATA(bias), tensors);
-        tl_network_unlock(network);
-        Py_END_ALLOW_THREADS
     }
     return Py_BuildValue("(NN)", kernel, bias); /* handed over; NULL if one of them is */
 }
@@ -267,7 +264,7 @@ static PyObject *
 step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tensors)
 {
     PyObject *result = NULL;
-    PyObject *weights = folded_weights(self->network, step, tensors);
+    PyObject *weights = folded_weights(step, tensors);
     PyObject *inputs = step->has_residual ? Py_BuildValue("(NN)", step_index(step->src),
                                                           step_index(step->residual))
                                           : Py_BuildValue("(N)", step_index(step->src));
@@ -288,19 +285,32 @@ step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tenso
     return result;
 }
 
-/* Data of all parameters, in the graph's order; free with PyMem_Free. */
+/* Copies of all parameters, in the graph's order and of one moment; the pointers lie in front
+ * of what they point to, all is freed with one PyMem_Free. */
 static const float **
-tensor_data(const tl_network *network)
+copy_tensors(tl_network *network)
 {
     const size_t count = tl_network_graph(network)->param_count;
-    const float **data = PyMem_Calloc(count + 1, sizeof *data);
+    size_t floats = 0;
+    for (size_t i = 0; i < count; i++) {
+        floats += tl_network_tensor(network, i)->count;
+    }
+    const float **data = PyMem_Malloc(count * sizeof *data + floats * sizeof **data + 1);
     if (data == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
+    float *at = (float *)(void *)(data + count);
+    Py_BEGIN_ALLOW_THREADS
+    tl_network_lock_read(network);
     for (size_t i = 0; i < count; i++) {
-        data[i] = tl_network_tensor(network, i)->data;
+        const tl_tensor *tensor = tl_network_tensor(network, i);
+        memcpy(at, tensor->data, tensor->count * sizeof *at);
+        data[i] = at;
+        at += tensor->count;
     }
+    tl_network_unlock(network);
+    Py_END_ALLOW_THREADS
     return data;
 }
 
@@ -321,7 +331,7 @@ network_lowered(PyObject *op, PyObject *args, PyObject *kwargs)
         read_stretch(self, start, stop, &first, &last) < 0) {
         return NULL;
     }
-    data = tensor_data(self->network);
+    data = copy_tensors(self->network);
     if (data == NULL) {
         return NULL;
     }

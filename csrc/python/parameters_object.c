@@ -124,18 +124,102 @@ parameters_get(PyObject *op, PyObject *arg)
     return (PyObject *)copy;
 }
 
-typedef struct assignment {
-    tl_tensor *tensor;
-    PyArrayObject *value; /* owned */
-} assignment;
+/* Tensors of any blocks, to be read or written at one moment. */
+typedef struct selection {
+    PyObject *items; /* owned tuple: keeps the blocks alive */
+    size_t count;
+    tl_tensor **tensors;
+    PyArrayObject **arrays; /* each owned */
+    tl_parameters **blocks; /* by address, each once: the order in which they are locked */
+    size_t block_count;
+} selection;
 
 static void
-free_assignments(assignment *list, size_t count)
+selection_clear(selection *chosen)
 {
-    for (size_t i = 0; list != NULL && i < count; i++) {
-        Py_XDECREF(list[i].value);
+    for (size_t i = 0; chosen->arrays != NULL && i < chosen->count; i++) {
+        Py_XDECREF(chosen->arrays[i]);
     }
-    PyMem_Free(list);
+    PyMem_Free(chosen->arrays);
+    PyMem_Free(chosen->tensors);
+    PyMem_Free(chosen->blocks);
+    Py_XDECREF(chosen->items);
+}
+
+/* Room for as many tensors as `sequence` has items. */
+static int
+selection_init(selection *chosen, PyObject *sequence)
+{
+    chosen->items = PySequence_Tuple(sequence);
+    if (chosen->items == NULL) {
+        return -1;
+    }
+    chosen->count = (size_t)PyTuple_GET_SIZE(chosen->items);
+    chosen->tensors = PyMem_Calloc(chosen->count + 1, sizeof(tl_tensor *));
+    chosen->arrays = PyMem_Calloc(chosen->count + 1, sizeof(PyArrayObject *));
+    chosen->blocks = PyMem_Calloc(chosen->count + 1, sizeof(tl_parameters *));
+    if (chosen->tensors == NULL || chosen->arrays == NULL || chosen->blocks == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static void
+add_block(selection *chosen, tl_parameters *block)
+{
+    size_t at = chosen->block_count;
+    while (at > 0 && chosen->blocks[at - 1] >= block) {
+        at--;
+    }
+    if (at < chosen->block_count && chosen->blocks[at] == block) {
+        return;
+    }
+    memmove(&chosen->blocks[at + 1], &chosen->blocks[at],
+            (chosen->block_count - at) * sizeof(tl_parameters *));
+    chosen->blocks[at] = block;
+    chosen->block_count++;
+}
+
+/* Copies the arrays into the tensors: no reader sees some of them changed and others not. */
+static void
+write_selection(selection *chosen)
+{
+    Py_BEGIN_ALLOW_THREADS
+    for (size_t i = 0; i < chosen->block_count; i++) {
+        tl_rwlock_write(&chosen->blocks[i]->lock);
+    }
+    tl_fork_guard_enter(); /* a forked child must not see a half-written tensor */
+    for (size_t i = 0; i < chosen->count; i++) {
+        memcpy(chosen->tensors[i]->data, PyArray_DATA(chosen->arrays[i]),
+               chosen->tensors[i]->count * sizeof(float));
+    }
+    for (size_t i = 0; i < chosen->block_count; i++) {
+        chosen->blocks[i]->version++;
+    }
+    tl_fork_guard_leave();
+    for (size_t i = chosen->block_count; i-- > 0;) {
+        tl_rwlock_unlock(&chosen->blocks[i]->lock);
+    }
+    Py_END_ALLOW_THREADS
+}
+
+/* Copies the tensors into the arrays, all as they are at one moment. */
+static void
+read_selection(selection *chosen)
+{
+    Py_BEGIN_ALLOW_THREADS
+    for (size_t i = 0; i < chosen->block_count; i++) {
+        tl_rwlock_read(&chosen->blocks[i]->lock);
+    }
+    for (size_t i = 0; i < chosen->count; i++) {
+        memcpy(PyArray_DATA(chosen->arrays[i]), chosen->tensors[i]->data,
+               chosen->tensors[i]->count * sizeof(float));
+    }
+    for (size_t i = chosen->block_count; i-- > 0;) {
+        tl_rwlock_unlock(&chosen->blocks[i]->lock);
+    }
+    Py_END_ALLOW_THREADS
 }
 
 /* A float32 array of exactly the tensor's shape. */
@@ -165,61 +249,115 @@ value_for(const tl_tensor *tensor, PyObject *object, Py_ssize_t index)
     return value;
 }
 
+/* The i-th item (index, value) of `owner`, or where that is NULL (Parameters, index, value). */
+static int
+select_value(selection *chosen, size_t i, ParametersObject *owner, PyTypeObject *type)
+{
+    PyObject *item = PyTuple_GET_ITEM(chosen->items, (Py_ssize_t)i);
+    Py_ssize_t index;
+    PyObject *value;
+    if (!PyTuple_Check(item)) {
+        PyErr_Format(PyExc_TypeError, "values must hold tuples of (%sindex, array)",
+                     owner == NULL ? "Parameters, " : "");
+        return -1;
+    }
+    const int parsed =
+        owner != NULL
+            ? PyArg_ParseTuple(item, "nO;values must hold tuples of (index, array)", &index,
+                               &value)
+            : PyArg_ParseTuple(item,
+                               "O!nO;values must hold tuples of (Parameters, index, array)",
+                               type, &owner, &index, &value);
+    if (!parsed) {
+        return -1;
+    }
+    chosen->tensors[i] = tensor_at(owner, index);
+    if (chosen->tensors[i] == NULL) {
+        return -1;
+    }
+    chosen->arrays[i] = value_for(chosen->tensors[i], value, index);
+    if (chosen->arrays[i] == NULL) {
+        return -1;
+    }
+    add_block(chosen, owner->parameters);
+    return 0;
+}
+
+static PyObject *
+set_values(PyObject *sequence, ParametersObject *owner, PyTypeObject *type)
+{
+    PyObject *result = NULL;
+    selection chosen = {0};
+    if (selection_init(&chosen, sequence) < 0) {
+        goto done;
+    }
+    for (size_t i = 0; i < chosen.count; i++) {
+        if (select_value(&chosen, i, owner, type) < 0) {
+            goto done;
+        }
+    }
+    write_selection(&chosen);
+    result = Py_NewRef(Py_None);
+done:
+    selection_clear(&chosen);
+    return result;
+}
+
 /* Parameters.set([(index, value), ...]): all or none */
 static PyObject *
 parameters_set(PyObject *op, PyObject *arg)
 {
-    ParametersObject *self = (ParametersObject *)op;
-    PyObject *result = NULL;
-    PyObject *items = PySequence_Tuple(arg);
-    assignment *list = NULL;
-    size_t count = 0;
-    if (items == NULL) {
-        return NULL;
-    }
-    count = (size_t)PyTuple_GET_SIZE(items);
-    list = PyMem_Calloc(count + 1, sizeof *list);
-    if (list == NULL) {
-        PyErr_NoMemory();
+    return set_values(arg, (ParametersObject *)op, NULL);
+}
+
+/* set_tensors([(Parameters, index, value), ...]): all or none, at one moment */
+PyObject *
+tl_set_tensors_method(PyObject *module, PyObject *arg)
+{
+    const module_state *state = PyModule_GetState(module);
+    return set_values(arg, NULL, state->parameters_type);
+}
+
+/* get_tensors([(Parameters, index), ...]) -> list of copies, all of one moment */
+PyObject *
+tl_get_tensors_method(PyObject *module, PyObject *arg)
+{
+    const module_state *state = PyModule_GetState(module);
+    PyObject *list = NULL;
+    selection chosen = {0};
+    if (selection_init(&chosen, arg) < 0) {
         goto done;
     }
-    for (size_t i = 0; i < count; i++) {
-        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
+    for (size_t i = 0; i < chosen.count; i++) {
+        PyObject *item = PyTuple_GET_ITEM(chosen.items, (Py_ssize_t)i);
+        ParametersObject *owner;
         Py_ssize_t index;
-        PyObject *value;
         if (!PyTuple_Check(item)) {
-            PyErr_SetString(PyExc_TypeError, "values must hold tuples of (index, array)");
+            PyErr_SetString(PyExc_TypeError, "tensors must hold tuples of (Parameters, index)");
             goto done;
         }
-        if (!PyArg_ParseTuple(item, "nO;values must hold tuples of (index, array)", &index,
-                              &value)) {
+        if (!PyArg_ParseTuple(item, "O!n;tensors must hold tuples of (Parameters, index)",
+                              state->parameters_type, &owner, &index)) {
             goto done;
         }
-        list[i].tensor = tensor_at(self, index);
-        if (list[i].tensor == NULL) {
+        chosen.tensors[i] = tensor_at(owner, index);
+        if (chosen.tensors[i] == NULL) {
             goto done;
         }
-        list[i].value = value_for(list[i].tensor, value, index);
-        if (list[i].value == NULL) {
+        chosen.arrays[i] = tl_new_array(-1, &chosen.tensors[i]->shape);
+        if (chosen.arrays[i] == NULL) {
             goto done;
         }
+        add_block(&chosen, owner->parameters);
     }
-    Py_BEGIN_ALLOW_THREADS
-    tl_rwlock_write(&self->parameters->lock);
-    tl_fork_guard_enter(); /* a forked child must not see a half-written tensor */
-    for (size_t i = 0; i < count; i++) {
-        memcpy(list[i].tensor->data, PyArray_DATA(list[i].value),
-               list[i].tensor->count * sizeof(float));
+    read_selection(&chosen);
+    list = PyList_New((Py_ssize_t)chosen.count);
+    for (size_t i = 0; list != NULL && i < chosen.count; i++) {
+        PyList_SET_ITEM(list, (Py_ssize_t)i, Py_NewRef((PyObject *)chosen.arrays[i]));
     }
-    self->parameters->version++;
-    tl_fork_guard_leave();
-    tl_rwlock_unlock(&self->parameters->lock);
-    Py_END_ALLOW_THREADS
-    result = Py_NewRef(Py_None);
 done:
-    free_assignments(list, count);
-    Py_DECREF(items);
-    return result;
+    selection_clear(&chosen);
+    return list;
 }
 
 /* Parameters.glorot_uniform(index, seed) */
