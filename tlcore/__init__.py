@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlcore._lazy import lazy_names
+from tlcore._lazy import lazy_names, refuse_subinterpreter
+
+refuse_subinterpreter()  # before NumPy does it in its own words
 
 if TYPE_CHECKING:
     from tlcore import (

@@ -1,8 +1,11 @@
-"""Packages whose names are imported when they are first asked for."""
+"""Packages whose names are imported when they are first asked for, and where that can go wrong."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import sys
+from _thread import get_ident
 from collections.abc import Callable, Mapping
 
 
@@ -26,3 +29,35 @@ def lazy_names(
         return sorted([*homes, "__doc__", "__name__", "__version__"])
 
     return __getattr__, __dir__
+
+
+def refuse_subinterpreter() -> None:
+    """ImportError unless this is the process's main interpreter."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # 3.13; before
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        if interpreters.get_current() != interpreters.get_main():
+            raise ImportError(
+                "tlcore cannot be used in a sub-interpreter: use threads or processes."
+            )
+        return
+
+
+def _forget_imports_of_lost_threads() -> None:
+    """Let a forked child begin again what another thread of its parent was importing.
+
+    Python leaves the lock of such a module closed for ever. A module of another package stays as
+    far as it came; to use it may then fail, but does not hang.
+    """
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    for name, reference in list(locks.items()):
+        owner = getattr(reference(), "owner", None)
+        if owner is not None and owner != get_ident():
+            del locks[name]
+            if name.partition(".")[0] == "tlcore":
+                sys.modules.pop(name, None)
+
+
+os.register_at_fork(after_in_child=_forget_imports_of_lost_threads)

@@ -26,6 +26,7 @@ from tlcore.layers.input_layer import InputLayer
 from tlcore.layers.layer import FloatArray, Layer, Shape, Variable
 from tlcore.layers.normalization import BatchNormalization
 from tlcore.training.trainer import Trainer
+from tlcore.utils.locks import building
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -71,7 +72,6 @@ class Model(Trainer, Layer):
         self._graph: _core.Graph | None = None
         self._inner_graphs: list[_core.Graph] = []  # those that self._graph was made from
         self._network: _core.Network | None = None
-        self._making_network = threading.Lock()
         Trainer.__init__(self)
 
     @staticmethod
@@ -176,14 +176,15 @@ class Model(Trainer, Layer):
         """
         if input_shape is not None:
             shape = (None, *arguments.without_batch(self._owner, "input_shape", input_shape))
-            source = self.input_layer
-            if source is not None and source.output_shape != shape:
-                raise ValueError(
-                    f"{self._owner} takes inputs of shape {source.output_shape}, "
-                    f"so it cannot be built for {shape}."
-                )
-            if not self.built:
-                self._build_for(shape)
+            with building:  # another thread may be about to do it, too
+                source = self.input_layer
+                if source is not None and source.output_shape != shape:
+                    raise ValueError(
+                        f"{self._owner} takes inputs of shape {source.output_shape}, "
+                        f"so it cannot be built for {shape}."
+                    )
+                if not self.built:
+                    self._build_for(shape)
         _ = self.graph  # says what is missing
 
     def _build_for(self, shape: Shape) -> None:
@@ -195,15 +196,18 @@ class Model(Trainer, Layer):
     ) -> None:
         """Make the graph of `layers`, the first of which is the InputLayer."""
         source = layers[0]
-        graph = _core.Graph([int(n) for n in source.output_shape[1:] if n is not None], source.name)
-        placed = _assembly.place(graph, 0, layers, inbound)
-        _assembly.bind(graph, placed, together)
-        self._graph = graph
-        self._inner_graphs = [layer.graph for layer in layers if isinstance(layer, Model)]
-        self._network = None
-        self._set_shapes(
-            [source.output_shape], placed[-1].layer.output_shape if placed else source.output_shape
-        )
+        sizes = [int(n) for n in source.output_shape[1:] if n is not None]
+        with building:
+            graph = _core.Graph(sizes, source.name)
+            placed = _assembly.place(graph, 0, layers, inbound)
+            _assembly.bind(graph, placed, together)
+            self._graph = graph
+            self._inner_graphs = [layer.graph for layer in layers if isinstance(layer, Model)]
+            self._network = None
+            self._set_shapes(
+                [source.output_shape],
+                placed[-1].layer.output_shape if placed else source.output_shape,
+            )
 
     def _reassemble(self) -> None:
         """Make the graph again, after an inner model has changed."""
@@ -212,15 +216,16 @@ class Model(Trainer, Layer):
     @property
     def graph(self) -> _core.Graph:
         """The model's flat core graph. ValueError while the input shape is unknown."""
-        inner = [layer for layer in self.layers if isinstance(layer, Model)]
-        if self._graph is not None and any(
-            layer.graph is not old for layer, old in zip(inner, self._inner_graphs, strict=True)
-        ):
-            self._reassemble()
-        if self._graph is None:
-            self._explain_unbuilt()
-        assert self._graph is not None
-        return self._graph
+        with building:
+            inner = [layer for layer in self.layers if isinstance(layer, Model)]
+            if self._graph is not None and any(
+                layer.graph is not old for layer, old in zip(inner, self._inner_graphs, strict=True)
+            ):
+                self._reassemble()
+            if self._graph is None:
+                self._explain_unbuilt()
+            assert self._graph is not None
+            return self._graph
 
     def _explain_unbuilt(self) -> None:
         """Raise the ValueError that says why there is no graph."""
@@ -236,15 +241,12 @@ class Model(Trainer, Layer):
         Raises:
             ValueError: the input shape is unknown, or single layers of another model are in it.
         """
-        graph = self.graph
-        network = self._network
-        if network is None:
-            with self._making_network:
-                network = self._network
-                if network is None:
-                    network = _core.Network(graph, _assembly.blocks(self._owner, self._tensors()))
-                    self._network = network
-        return network
+        with building:
+            graph = self.graph
+            if self._network is None:
+                blocks = _assembly.blocks(self._owner, self._tensors())
+                self._network = _core.Network(graph, blocks)
+            return self._network
 
     def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
         """Append the model's nodes to another graph; its layers keep their names if they can."""
@@ -342,7 +344,10 @@ class Model(Trainer, Layer):
         overwrite: bool = True,
         include_optimizer: bool = True,
     ) -> None:
-        """Write the whole model into one file; see `tlcore.saving.save_model`."""
+        """Write the whole model into one file; see `tlcore.saving.save_model`.
+
+        While another thread trains, the file holds the model as it is between two steps.
+        """
         from tlcore import saving
 
         if not overwrite and Path(filepath).exists():
@@ -527,15 +532,19 @@ class Sequential(Model):
         Raises:
             ValueError: not a layer, a name that is there already, or a shape that does not fit;
                 the model is then as before.
+            RuntimeError: the model is being trained.
         """
-        before = self._layers, self._input_layer
-        self._layers = list(self._layers)
-        try:
-            self._append(layer)
-            self._rebuild(self._layers)
-        except BaseException:
-            self._layers, self._input_layer = before
-            raise
+        claim = threading.Lock()
+        with claim, building:
+            self._claim("add", claim)
+            before = self._layers, self._input_layer
+            self._layers = list(self._layers)
+            try:
+                self._append(layer)
+                self._rebuild(self._layers)
+            except BaseException:
+                self._layers, self._input_layer = before
+                raise
 
     def _append(self, layer: Layer) -> None:
         """Add to the list, without building."""
@@ -563,13 +572,19 @@ class Sequential(Model):
         self._layers.append(layer)
 
     def pop(self) -> Layer:
-        """Take the last layer off and return it; IndexError if there is none."""
-        if not self._layers:
-            raise IndexError(f"{self._owner} has no layer to pop.")
-        layer = self._layers[-1]
-        self._rebuild(self._layers[:-1])
-        self._layers = self._layers[:-1]
-        return layer
+        """Take the last layer off and return it; IndexError if there is none.
+
+        Raises RuntimeError while the model is being trained.
+        """
+        claim = threading.Lock()
+        with claim, building:
+            self._claim("pop", claim)
+            if not self._layers:
+                raise IndexError(f"{self._owner} has no layer to pop.")
+            layer = self._layers[-1]
+            self._rebuild(self._layers[:-1])
+            self._layers = self._layers[:-1]
+            return layer
 
     def _rebuild(self, layers: list[Layer]) -> None:
         """Build for `layers` if the input shape is known; forget the graph otherwise."""

@@ -292,7 +292,7 @@ def test_store_makes_room_for_a_later_call() -> None:
         kept.add("stamp", [key], row)
     assert kept.missing("abcd") == [3] and kept.nbytes == 1500
     kept.begin()
-    kept.take("b", row)
+    kept.take("stamp", "b", row)
     kept.add("stamp", "d", row)
     kept.add("stamp", "e", row)
     assert kept.missing("abcde") == [0, 2]

@@ -84,13 +84,13 @@ class Variable:
 
 
 def assign_all(owner: str, variables: Sequence[Variable], values: Iterable[ArrayLike]) -> None:
-    """Copy `values` into `variables`: all of them, or none with a ValueError."""
+    """Copy `values` into `variables`: all of them at once, or none with a ValueError."""
     arrays = list(values)
     if len(arrays) != len(variables):
         raise ValueError(
             f"{owner} has {len(variables)} weights, but set_weights was given {len(arrays)}."
         )
-    updates: dict[int, tuple[_core.Parameters, list[tuple[int, FloatArray]]]] = {}
+    updates: list[tuple[_core.Parameters, int, FloatArray]] = []
     for variable, value in zip(variables, arrays, strict=True):
         array = np.asarray(value, dtype=np.float32)
         if array.shape != variable.shape:
@@ -98,10 +98,13 @@ def assign_all(owner: str, variables: Sequence[Variable], values: Iterable[Array
                 f"{owner}: weight {variable.path!r} has the shape {variable.shape}, "
                 f"but the value for it has {array.shape}."
             )
-        parameters = variable.parameters
-        updates.setdefault(id(parameters), (parameters, []))[1].append((variable.index, array))
-    for parameters, tensors in updates.values():
-        parameters.set(tensors)
+        updates.append((variable.parameters, variable.index, array))
+    _core.set_tensors(updates)
+
+
+def values_of(variables: Sequence[Variable]) -> list[FloatArray]:
+    """Copies of the values, all of one moment."""
+    return _core.get_tensors([(variable.parameters, variable.index) for variable in variables])
 
 
 def initialize(variables: Iterable[Variable]) -> None:
@@ -254,11 +257,14 @@ class Layer:
         return self._variables[0].parameters if self._variables else None
 
     def get_weights(self) -> list[FloatArray]:
-        """Copies of all weights, in the order of `weights`."""
-        return [variable.numpy() for variable in self.weights]
+        """Copies of all weights, in the order of `weights`; never half of an old set of them."""
+        return values_of(self.weights)
 
     def set_weights(self, weights: Iterable[ArrayLike]) -> None:
         """Copy new values into all weights, in the order of `weights`.
+
+        Other threads may use the model meanwhile: every picture that they predict sees all of the
+        old values or all of the new ones, and so does every training step.
 
         Raises:
             ValueError: another number of arrays, or another shape; nothing is changed then.

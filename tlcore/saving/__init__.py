@@ -57,6 +57,7 @@ def save_model(
     flags = effective_flags(model)
     config = json.dumps(written(model, flags))
     training = model.compile_config() if include_optimizer else None
+    values, state = model.snapshot()
 
     def fill(root: h5py.File) -> None:
         root.attrs["keras_version"] = _KERAS_VERSION
@@ -65,9 +66,9 @@ def save_model(
         if training is not None:
             root.attrs["training_config"] = json.dumps(training)
         write_extras(root, model, flags)
-        write_legacy(root.create_group("model_weights"), model, flags)
+        write_legacy(root.create_group("model_weights"), model, flags, values)
         if training is not None:
-            write_optimizer(root, model, flags)
+            write_optimizer(root, model, flags, state)
 
     write_file(path, _image(fill))
 
@@ -141,12 +142,13 @@ def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> No
     path = _target(filepath, overwrite)
     _check_built(model, "saved")
     flags = effective_flags(model)
+    values, _ = model.snapshot()
 
     def fill(root: h5py.File) -> None:
         if path.name.endswith(".weights.h5"):
-            write_v3(root, model)
+            write_v3(root, model, values)
         else:
-            write_legacy(root, model, flags)
+            write_legacy(root, model, flags, values)
         write_extras(root, model, None)
 
     write_file(path, _image(fill))

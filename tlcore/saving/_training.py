@@ -13,6 +13,7 @@ import numpy as np
 
 from tlcore import optimizers
 from tlcore.layers import Variable
+from tlcore.layers.layer import FloatArray
 from tlcore.saving._config import parsed
 from tlcore.saving._hdf5 import Dataset, File
 from tlcore.saving._order import Flags, trained_weights
@@ -29,9 +30,11 @@ _FIRST = ("m", "momentum")
 _SECOND = ("v", "velocity")
 
 
-def write_optimizer(root: h5py.Group, model: Model, flags: Flags) -> None:
-    """Put the optimizer's steps and moments into `root`, if it has trained."""
-    iterations, slots = model.optimizer_state()
+def write_optimizer(
+    root: h5py.Group, model: Model, flags: Flags, state: tuple[int, list[FloatArray]]
+) -> None:
+    """Put the optimizer's steps and moments, its `state`, into `root`, if it has trained."""
+    iterations, slots = state
     if iterations == 0:
         return
     kinds = _slot_kinds(model.optimizer)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tlcore.models import Model
 
 Values = list[tuple[Variable, NDArray[np.float32]]]
+Snapshot = Mapping[Variable, NDArray[np.float32]]  # all weights of a model at one moment
 
 _HEADER_LIMIT = 64_512  # bytes that HDF5 leaves for one attribute
 _OTHER_NAMES = {  # what versions of Keras have called the same weight
@@ -60,7 +61,7 @@ class Group:
 # --- writing --------------------------------------------------------------------------------------
 
 
-def write_legacy(group: h5py.Group, model: Model, flags: Flags) -> None:
+def write_legacy(group: h5py.Group, model: Model, flags: Flags, values: Snapshot) -> None:
     """Put the weights of `model` into `group` as `model_weights` of an .h5 file has them."""
     from tlcore import __version__
 
@@ -77,7 +78,7 @@ def write_legacy(group: h5py.Group, model: Model, flags: Flags) -> None:
             paths = [f"{i}/{path}" for i, path in enumerate(paths)]
         write_names(inside, "weight_names", paths)
         for path, variable in zip(paths, variables, strict=True):
-            inside.create_dataset(path, data=variable.numpy())
+            inside.create_dataset(path, data=values[variable])
 
 
 def write_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
@@ -94,7 +95,7 @@ def write_names(group: h5py.Group, key: str, names: Sequence[str]) -> None:
         group.attrs[f"{key}{i}"] = array[start : start + rows]
 
 
-def write_v3(root: h5py.Group, model: Model) -> None:
+def write_v3(root: h5py.Group, model: Model, values: Snapshot) -> None:
     """Put the weights of `model` into `root` as Keras 3's `.weights.h5` files have them."""
     root.create_group("vars").attrs["name"] = model.name
     for path, layer in _v3_paths(model):
@@ -102,7 +103,7 @@ def write_v3(root: h5py.Group, model: Model) -> None:
         inside.attrs["name"] = layer.name
         if not is_model(layer):
             for i, variable in enumerate(layer.weights):
-                inside.create_dataset(str(i), data=variable.numpy())
+                inside.create_dataset(str(i), data=values[variable])
 
 
 def _v3_paths(model: Model, prefix: str = "") -> Iterable[tuple[str, Layer]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tlcore import _core, losses, metrics, optimizers
+from tlcore.utils.locks import building
 from tlcore.utils.seeds import next_seed
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Compiled:
         optimizer: optimizers.Optimizer,
         loss: losses.Loss | None,
         identifiers: list[metrics.Identifier],
+        seed: int | None = None,
     ) -> None:
         self.optimizer = optimizer
         self.loss = loss
@@ -39,28 +41,39 @@ class Compiled:
         self._trainer: _core.Trainer | None = None
         self._scorer: _core.Trainer | None = None
         self._inherited: Compiled | None = None
-        self._seed = next_seed()
+        self._seed = next_seed() if seed is None else seed
+        self._trained: set[int] = set()
 
     def settle(self, model: Model) -> None:
         """Look at the network: which parameters train, and where the cut is."""
-        network = model.network
-        if self.network is network:
-            return
-        if self.network is not None:
-            raise RuntimeError("The layers of the model have changed; call compile() again.")
-        self.flags = list(model.parameter_flags())
-        self.cut = network.cut(self.flags)
-        nodes = model.graph.nodes
-        self.input_shape = tuple(nodes[0]["output_shape"])
-        self.output_shape = tuple(nodes[-1]["output_shape"])
-        self.nodes = nodes
-        self._blocks = [variable.parameters for variable in model.weights]
-        self.network = network
+        with building:
+            network = model.network
+            if self.network is network:
+                return
+            if self.network is not None:
+                raise RuntimeError("The layers of the model have changed; call compile() again.")
+            self.flags = list(model.parameter_flags())
+            self.cut = network.cut(self.flags)
+            nodes = model.graph.nodes
+            self.input_shape = tuple(nodes[0]["output_shape"])
+            self.output_shape = tuple(nodes[-1]["output_shape"])
+            self.nodes = nodes
+            self._blocks = [variable.parameters for variable in model.weights]
+            self._trained = {
+                id(variable.parameters)
+                for variable, trains in zip(model._tensors(), self.flags, strict=True)
+                if trains
+            }
+            self.network = network  # last: from now on other threads take what is settled
 
     def parameters_until(self, node: int) -> list[_core.Parameters]:
         """The blocks that hold the weights of this node and of those before it, each once."""
         count = sum(len(one["parameters"]) for one in self.nodes[: node + 1])
         return list({id(block): block for block in self._blocks[:count]}.values())
+
+    def trains_in(self, block: _core.Parameters) -> bool:
+        """Whether a training step changes weights of this block."""
+        return id(block) in self._trained
 
     @property
     def checked_loss(self) -> losses.Loss:
@@ -83,12 +96,12 @@ class Compiled:
     def inherit(self, older: Compiled | None) -> None:
         """Go on with the moments of `older`, if optimizer and trained parameters are the same."""
         if older is not None and older.optimizer is self.optimizer:
-            self._inherited = older
+            self._inherited = older if older.has_trained else older._inherited
 
     @classmethod
     def for_inference(cls, model: Model) -> Compiled:
         """The settings of a model that only predicts: no loss, nothing trains, no cut."""
-        settings = cls(optimizers.SGD(), None, [])
+        settings = cls(optimizers.SGD(), None, [], seed=0)
         settings.network = model.network
         settings.nodes = model.graph.nodes
         settings.input_shape = tuple(settings.nodes[0]["output_shape"])
@@ -102,14 +115,16 @@ class Compiled:
     @property
     def trainer(self) -> _core.Trainer:
         """The core's trainer. ValueError if it cannot train what is unfrozen."""
-        if self._trainer is None:
-            self._trainer = self._make(self.cut, self.flags)
-            older = self._inherited
-            if older is not None and older._trainer is not None and older.flags == self.flags:
-                self._trainer.set_state(*older._trainer.get_state())
-            self._inherited = None
-            self.optimizer.iterations = self._trainer.iterations
-        return self._trainer
+        with building:
+            if self._trainer is None:
+                trainer = self._make(self.cut, self.flags)
+                older = self._inherited
+                if older is not None and older._trainer is not None and older.flags == self.flags:
+                    trainer.set_state(*older._trainer.get_state())
+                self._inherited = None
+                self.optimizer.iterations = trainer.iterations
+                self._trainer = trainer
+            return self._trainer
 
     def make_scorer(self) -> tuple[_core.Trainer, int]:
         """What computes the loss without training, and the node where it starts."""
@@ -120,9 +135,10 @@ class Compiled:
             frozen = [False] * len(self.flags)
             assert self.network is not None
             cut = self.network.cut(frozen)
-            if self._scorer is None:
-                self._scorer = self._make(cut, frozen)
-            return self._scorer, cut
+            with building:
+                if self._scorer is None:
+                    self._scorer = self._make(cut, frozen)
+                return self._scorer, cut
 
     def _make(self, cut: int, flags: list[bool]) -> _core.Trainer:
         loss = self.checked_loss

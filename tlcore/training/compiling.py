@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,24 @@ from tlcore.training.compiled import Compiled, metric_list
 from tlcore.training.data import ArraySource, Batch, GeneratorSource, IteratorSource, Source
 from tlcore.training.kept_features import KeptFeatures
 from tlcore.training.loop import Means, Prefix
+from tlcore.utils.locks import new_lock
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
+    from tlcore.layers import Variable
     from tlcore.models import Model
 
 FloatArray: TypeAlias = NDArray[np.float32]
+
+_claiming = new_lock()
+
+
+class _Claim(NamedTuple):
+    """Who may change what a model knows: the call of this name, as long as `held` is locked."""
+
+    verb: str
+    held: threading.Lock
+    process: int
 
 
 class Compiling:
@@ -38,7 +51,8 @@ class Compiling:
         self._compiled: Compiled | None = None
         self._kept = KeptFeatures()
         self._last_metrics: list[Metric] = []
-        self._training = threading.Lock()
+        self._claimed: _Claim | None = None
+        self._between_steps = new_lock()
         self._says_keeping = True
 
     # --- compile ------------------------------------------------------------------------------
@@ -101,7 +115,9 @@ class Compiling:
         self._install(compiled)
 
     def _install(self, compiled: Compiled) -> None:
-        with self._exclusively("compile"):
+        claim = threading.Lock()
+        with claim:
+            self._claim("compile", claim)
             compiled.inherit(self._compiled)
             if self._model.built:
                 compiled.settle(self._model)
@@ -168,9 +184,18 @@ class Compiling:
         Raises ValueError if the model is not compiled or the arrays do not fit.
         """
         compiled = self._settled("set_optimizer_state")
-        with self._exclusively("set_optimizer_state"):
+        claim = threading.Lock()
+        with claim:
+            self._claim("set_optimizer_state", claim)
             compiled.trainer.set_state(iterations, slots)
             compiled.optimizer.iterations = iterations
+
+    def snapshot(self) -> tuple[dict[Variable, FloatArray], tuple[int, list[FloatArray]]]:
+        """Copies of all weights, and `optimizer_state()`, as they are between two steps."""
+        weights = self._model.weights
+        with self._between_steps:
+            values = self._model.get_weights()
+            return dict(zip(weights, values, strict=True)), self.optimizer_state()
 
     # --- what the verbs share -----------------------------------------------------------------
 
@@ -178,18 +203,24 @@ class Compiling:
     def _model(self) -> Model:
         return cast("Model", self)
 
-    @contextlib.contextmanager
-    def _exclusively(self, verb: str) -> Iterator[None]:
-        """Only one thread may change what the model knows; the others are told so."""
-        if not self._training.acquire(blocking=False):
-            raise RuntimeError(
-                f"{verb}() cannot run now: the model {self._model.name!r} is being trained "
-                "(by another thread or by the fit that called this)."
-            )
-        try:
-            yield
-        finally:
-            self._training.release()
+    def _claim(self, verb: str, held: threading.Lock) -> None:
+        """Only one call at a time may change what the model knows; the others are told so.
+
+            claim = threading.Lock()
+            with claim:
+                self._claim("fit", claim)
+
+        The claim ends with that `with`, whatever ends it: no Ctrl-C can fall in between. In a
+        forked child the parent's claims do not count.
+        """
+        with _claiming:
+            other = self._claimed
+            if other is not None and other.held.locked() and other.process == os.getpid():
+                raise RuntimeError(
+                    f"{verb}() cannot run now: the model {self._model.name!r} is being trained or "
+                    f"changed by {other.verb}(), in another thread or around this call."
+                )
+            self._claimed = _Claim(verb, held, os.getpid())
 
     def _compiled_for(self, verb: str) -> Compiled:
         if self._compiled is None:
@@ -228,12 +259,13 @@ class Compiling:
         self, compiled: Compiled, kept: KeptFeatures | None, start: int | None = None
     ) -> Prefix:
         cut = compiled.cut if start is None else start
+        parameters = compiled.parameters_until(cut)
         return Prefix(
             self._model.network,
             cut,
             compiled.nodes[cut],
             compiled.input_shape,
-            compiled.parameters_until(cut),
+            {block: compiled.trains_in(block) for block in parameters},
             kept,
         )
 

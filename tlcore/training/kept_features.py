@@ -7,7 +7,6 @@ which weights and which cut the features belong to; another stamp empties the st
 from __future__ import annotations
 
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tlcore.utils.locks import new_lock
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
@@ -44,7 +45,7 @@ class KeptFeatures:
         self._entries: OrderedDict[Hashable, tuple[FloatArray, int]] = OrderedDict()
         self._generation = 0
         self._stamp: Hashable = None
-        self._lock = threading.Lock()
+        self._lock = new_lock()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -74,10 +75,12 @@ class KeptFeatures:
             if self._stamp == old:
                 self._stamp = new
 
-    def take(self, keys: Sequence[Hashable], dst: FloatArray) -> list[int]:
-        """Copy what is kept into the rows of `dst`; the rows that are missing."""
+    def take(self, stamp: Hashable, keys: Sequence[Hashable], dst: FloatArray) -> list[int]:
+        """Copy what is kept under this very stamp into the rows of `dst`; the rows missing."""
         missing = []
         with self._lock:
+            if stamp != self._stamp:  # another thread has renewed meanwhile
+                return list(range(len(keys)))
             for row, key in enumerate(keys):
                 entry = self._entries.get(key)
                 if entry is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -19,6 +19,11 @@ FloatArray: TypeAlias = NDArray[np.float32]
 Stamp: TypeAlias = tuple[int, ...]
 
 
+# How often a batch is carried anew because weights were set meanwhile, before it goes through the
+# network in one call, which costs the features that were kept.
+_TRIES = 3
+
+
 class Prefix:
     """Carries pictures from the input to the cut, each only once where its features are kept."""
 
@@ -28,7 +33,7 @@ class Prefix:
         cut: int,
         node: _core.Node,
         input_shape: tuple[int, ...],
-        parameters: Sequence[_core.Parameters],
+        parameters: Mapping[_core.Parameters, bool],
         kept: KeptFeatures | None,
     ) -> None:
         self._network = network
@@ -40,16 +45,18 @@ class Prefix:
 
     def stamp(self) -> Stamp:
         """Which cut and which weights features belong to."""
-        return (self._cut, *(parameters.version for parameters in self._parameters))
+        return (self._cut, *(block.version for block in self._parameters))
 
     def absorb_step(self, before: Stamp) -> None:
         """A training step has run since `before`: it changed no weight of the prefix.
 
         Its parameters may share a block with trained ones, whose version every step raises by 1.
+        If more has changed, another thread has set weights.
         """
-        after = self.stamp()
-        by_one = all(new - old <= 1 for old, new in zip(before, after, strict=True))
-        if self._kept is not None and after != before and by_one:
+        cut, *versions = before
+        steps = zip(versions, self._parameters.values(), strict=True)
+        after = (cut, *(version + trains for version, trains in steps))
+        if self._kept is not None and after != before and after == self.stamp():
             self._kept.restamp(before, after)
 
     def begin(self, batch: Batch) -> None:
@@ -67,13 +74,25 @@ class Prefix:
         stamp = self.stamp()
         self._kept.renew(stamp)
         features = np.empty((batch.size, *self._shape), np.float32)
-        missing = self._kept.take(batch.keys, features)
+        missing = self._kept.take(stamp, batch.keys, features)
         if missing:
             fresh = self.run(batch.read(missing))
             features[missing] = fresh
             if self.stamp() == stamp:  # nobody set weights meanwhile
                 self._kept.add(stamp, [batch.keys[row] for row in missing], fresh)
         return features
+
+    def outputs(self, batch: Batch) -> FloatArray:
+        """What the network gives for a batch: each picture's numbers come from one set of weights.
+
+        Weights may be set between the way to the cut and the rest; the batch is then done again.
+        """
+        for _ in range(_TRIES):
+            before = self.stamp()
+            outputs = self._network.run(self.features(batch), self._cut)
+            if self.stamp() == before:
+                return outputs
+        return self._network.run(check_pictures(batch.read(None), self._input_shape))
 
     def run(self, x: Any) -> FloatArray:
         """The values at the cut of these pictures, computed."""

@@ -13,6 +13,7 @@ Who does what:
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -94,13 +95,19 @@ class Trainer(Compiling):
 
         The other arguments are Keras's.
 
+        One thread at a time trains a model: meanwhile `fit`, `train_on_batch`, `compile` and
+        changes of its layers are refused, also to callbacks. Everything else is allowed:
+        predictions, `evaluate` and `save` see the weights between two steps, `set_weights` and
+        `load_weights` count from the next step on, and `trainable` from the next `compile`. Models
+        that share a frozen base may be trained at the same time.
+
         Returns:
             The History; `history` maps 'loss', the metrics and their 'val_' twins to one value an
             epoch.
 
         Raises:
             ValueError: an argument, shape or value that does not fit, or unfrozen convolutions.
-            RuntimeError: the model is not compiled, or is being trained.
+            RuntimeError: the model is not compiled, or is being trained already.
 
         Source: keras/src/backend/tensorflow/trainer.py, fit.
         """
@@ -120,7 +127,9 @@ class Trainer(Compiling):
         if validation_data is not None:
             validation = validation_source(validation_data, validation_batch_size or batch_size)
 
-        with self._exclusively("fit"):
+        claim = threading.Lock()
+        with claim:
+            self._claim("fit", claim)
             self._settle_for(compiled, source)
             self._accept(source, validation)
             trainer = compiled.trainer
@@ -220,9 +229,10 @@ class Trainer(Compiling):
         )
         features = prefix.features(batch)
         before = prefix.stamp()
-        loss, outputs = trainer.train_batch(
-            features, targets, weights, learning_rate=compiled.optimizer.learning_rate
-        )
+        with self._between_steps:
+            loss, outputs = trainer.train_batch(
+                features, targets, weights, learning_rate=compiled.optimizer.learning_rate
+            )
         prefix.absorb_step(before)
         compiled.optimizer.iterations = trainer.iterations
         means.update(loss, targets, outputs)
@@ -242,7 +252,9 @@ class Trainer(Compiling):
         """
         compiled = self._compiled_for("train_on_batch")
         batch = one_batch(x, y, sample_weight)
-        with self._exclusively("train_on_batch"):
+        claim = threading.Lock()
+        with claim:
+            self._claim("train_on_batch", claim)
             self._settle_for(compiled, batch)
             means = self._means(compiled)
             self._train_batch(
@@ -409,7 +421,9 @@ class Trainer(Compiling):
     ) -> FloatArray:
         """The model's outputs, float32 (n, ...), for data as in `fit`, at most one pass of it.
 
-        Any number of threads may call it at once. The model need not be compiled.
+        Any number of threads may call it at once, also while another one trains the model, saves
+        it or sets weights: each picture's outputs come from one set of weights. The model need not
+        be compiled.
 
         Raises:
             ValueError: an argument, shape or value that does not fit.
@@ -421,7 +435,6 @@ class Trainer(Compiling):
         note_ignored_batch_size(source, batch_size)
         compiled = self._settle_to_predict(source)
         self._accept(None, source)
-        network = self._model.network
         listeners = _listeners(callbacks, self._model, verbose, 1, planned_steps(source, steps))
         outputs: list[FloatArray] = []
         self.stop_predicting = False
@@ -432,7 +445,7 @@ class Trainer(Compiling):
             )
             for done, batch in enumerate(walked):
                 listeners.on_predict_batch_begin(done)
-                outputs.append(network.run(prefix.features(batch), compiled.cut))
+                outputs.append(prefix.outputs(batch))
                 listeners.on_predict_batch_end(done, {"outputs": outputs[-1]})
                 if self.stop_predicting:
                     break
@@ -445,8 +458,7 @@ class Trainer(Compiling):
         """The model's outputs for one batch. Raises as `predict`."""
         batch = one_batch(x, None, None)
         compiled = self._settle_to_predict(batch)
-        features = self._prefix(compiled, None).features(batch)
-        return self._model.network.run(features, compiled.cut)
+        return self._prefix(compiled, None).outputs(batch)
 
     def predict_generator(
         self,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
+from tlcore.utils.locks import new_lock
+
 _uids: defaultdict[str, int] = defaultdict(int)
+_lock = new_lock()
 
 
 def to_snake_case(class_name: str) -> str:
@@ -17,8 +20,9 @@ def to_snake_case(class_name: str) -> str:
 
 def unique_name(base: str) -> str:
     """`base` for the first caller in this process, then `base_1`, `base_2`, ..."""
-    count = _uids[base]
-    _uids[base] += 1
+    with _lock:
+        count = _uids[base]
+        _uids[base] += 1
     return f"{base}_{count}" if count else base
 
 

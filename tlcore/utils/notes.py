@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-import threading
+
+from tlcore.utils.locks import new_lock
 
 _said: set[object] = set()
-_lock = threading.Lock()
+_lock = new_lock()
 
 
 def note(text: str, *, key: object = None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from tlcore.preprocessing.image._arithmetic import is_pure
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import Job, ReadAhead, Reading
+from tlcore.utils.locks import new_rlock
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable
@@ -59,7 +59,7 @@ class Iterator:
         self.shuffle = shuffle
         self.batch_index = 0
         self.total_batches_seen = 0
-        self.lock = threading.RLock()
+        self.lock = new_rlock()
         self.index_array: Indices | None = None
         self.index_generator = self._flow_index()
         self._random: np.random.RandomState | None = None

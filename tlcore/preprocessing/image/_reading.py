@@ -7,11 +7,12 @@ neither thread-safe nor free of randomness) runs in the thread that asks for the
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections import deque
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
+
+from tlcore.utils.locks import new_lock, new_rlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ READ_AHEAD_BYTES = 128 * 2**20
 
 _crew: ThreadPoolExecutor | None = None
 _crew_size = 0
-_crew_lock = threading.Lock()
+_crew_lock = new_lock()
 
 
 def submit(function: Callable[..., Any], *args: Any) -> Future[Any]:
@@ -43,8 +44,8 @@ def submit(function: Callable[..., Any], *args: Any) -> Future[Any]:
 
 def _forget_crew() -> None:
     """A forked child has none of its parent's threads."""
-    global _crew, _crew_lock
-    _crew, _crew_lock = None, threading.Lock()
+    global _crew
+    _crew = None
 
 
 os.register_at_fork(after_in_child=_forget_crew)
@@ -72,7 +73,7 @@ class Reading:
         self._value: NDArray[Any] | None = None
         self._error: BaseException | None = None
         self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self.nbytes = job.nbytes
 
     def begin(self) -> list[Future[Any]]:
@@ -102,7 +103,7 @@ class Reading:
             return self._value
         if self._process != os.getpid():
             # A forked child has none of the threads that were at work on it.
-            self._process, self._parts, self._lock = os.getpid(), None, threading.Lock()
+            self._process, self._parts = os.getpid(), None
         try:
             value = self._job.finish([part.result() for part in self.begin()])
         except Exception as error:
@@ -114,8 +115,9 @@ class Reading:
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
-        for part in self._parts or []:
-            part.cancel()
+        if self._process == os.getpid():  # a lost thread may have held the lock of a part
+            for part in self._parts or []:
+                part.cancel()
         self._ahead.leave(self)
 
 
@@ -127,7 +129,7 @@ class ReadAhead:
         # Weak: a batch that nobody waits for any more gives its place back by itself.
         self._waiting: deque[weakref.ref[Reading]] = deque()
         self._begun: weakref.WeakSet[Reading] = weakref.WeakSet()
-        self._lock = threading.RLock()
+        self._lock = new_rlock()
 
     def enter(self, job: Job) -> Reading:
         reading = Reading(job, self)
