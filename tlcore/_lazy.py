@@ -48,16 +48,15 @@ def refuse_subinterpreter() -> None:
 def _forget_imports_of_lost_threads() -> None:
     """Let a forked child begin again what another thread of its parent was importing.
 
-    Python leaves the lock of such a module closed for ever. A module of another package stays as
-    far as it came; to use it may then fail, but does not hang.
+    Python leaves the lock of such a module closed for ever, and the module half made. This is so
+    for every package, and tlcore, which imports late, would meet it more often than others.
     """
     locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
     for name, reference in list(locks.items()):
         owner = getattr(reference(), "owner", None)
         if owner is not None and owner != get_ident():
             del locks[name]
-            if name.partition(".")[0] == "tlcore":
-                sys.modules.pop(name, None)
+            sys.modules.pop(name, None)
 
 
 os.register_at_fork(after_in_child=_forget_imports_of_lost_threads)
