@@ -137,6 +137,13 @@ module_exec(PyObject *module)
     if (refuse_subinterpreter() < 0) {
         return -1;
     }
+    /* import_array goes straight to a submodule; where another thread is in the middle of
+     * importing NumPy, only the import of the package itself waits for it */
+    PyObject *numpy = PyImport_ImportModule("numpy");
+    if (numpy == NULL) {
+        return -1;
+    }
+    Py_DECREF(numpy);
     import_array1(-1);
     if (add_type(module, &tl_graph_spec, &state->graph_type) < 0 ||
         add_type(module, &tl_parameters_spec, &state->parameters_type) < 0 ||
