@@ -2,7 +2,11 @@
 #define TL_IMPORTS_NUMPY
 #include "binding.h"
 
+#include <stdlib.h>
+
 #include "core/arena.h"
+#include "core/cpu.h"
+#include "core/cpu_count.h"
 #include "core/pool.h"
 #include "dnnl/backend.h"
 #include "image/pixels.h"
@@ -41,7 +45,9 @@ config(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return Py_BuildValue("{s:s,s:s}", "onednn", tl_dnnl_version(), "isa", tl_dnnl_isa());
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:n}", "onednn", tl_dnnl_version(), "onednn_isa",
+                         tl_dnnl_isa(), "cpu_isa", tl_isa_name(tl_cpu_detected()), "used_isa",
+                         tl_isa_name(tl_cpu_isa()), "cpus", (Py_ssize_t)tl_cpu_count());
 }
 
 static PyObject *
@@ -104,7 +110,7 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
     {"get_num_threads", get_num_threads, METH_NOARGS, "The size of the crew."},
-    {"config", config, METH_NOARGS, "Versions and instruction set in use."},
+    {"config", config, METH_NOARGS, "Versions, instruction sets and CPUs."},
     {"fail_allocation", fail_allocation, METH_O,
      "Testing: let the n-th allocation from now on fail."},
     {NULL, NULL, 0, NULL},
@@ -128,6 +134,19 @@ refuse_subinterpreter(void)
     PyErr_SetString(PyExc_ImportError,
                     "tlcore cannot be used in a sub-interpreter: use threads or processes.");
     return -1;
+}
+
+/* The environment's limit on instruction sets; ImportError where it names none. */
+static int
+limit_isa(void)
+{
+    const char *name = getenv("TLCORE_MAX_CPU_ISA");
+    if (name != NULL && name[0] != '\0' && !tl_cpu_limit(name)) {
+        PyErr_Format(PyExc_ImportError,
+                     "TLCORE_MAX_CPU_ISA must be sse41, avx2 or avx512, not \"%.32s\"", name);
+        return -1;
+    }
+    return 0;
 }
 
 static int
@@ -158,8 +177,14 @@ module_exec(PyObject *module)
         PyModule_AddObjectRef(module, "BackendError", state->backend_error) < 0) {
         return -1;
     }
+    if (limit_isa() < 0) {
+        return -1;
+    }
     tl_detail_clear();
-    const tl_status status = tl_dnnl_open();
+    tl_status status = tl_pool_open();
+    if (status == TL_OK) {
+        status = tl_dnnl_open();
+    }
     if (status != TL_OK) {
         tl_raise(state, status);
         return -1;

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "core/cpus.h"
+#include "core/cpu_count.h"
 
 /* --- affinity --------------------------------------------------------------------------- */
 
@@ -38,19 +38,19 @@ test_the_real_machine(void)
     CPU_ZERO(&set);
     machine_cpus = 0;
     CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
-    CHECK(tl_cpus_by_affinity() == (size_t)CPU_COUNT(&set));
-    CHECK(tl_cpus_available() >= 1 && tl_cpus_available() <= tl_cpus_by_affinity());
+    CHECK(tl_cpu_count_by_affinity() == (size_t)CPU_COUNT(&set));
+    CHECK(tl_cpu_count() >= 1 && tl_cpu_count() <= tl_cpu_count_by_affinity());
 }
 
 static void
 test_machines_with_thousands_of_cpus(void)
 {
     machine_cpus = 8192;
-    CHECK(tl_cpus_by_affinity() == 8192);
+    CHECK(tl_cpu_count_by_affinity() == 8192);
     machine_cpus = 1025;
-    CHECK(tl_cpus_by_affinity() == 1025);
+    CHECK(tl_cpu_count_by_affinity() == 1025);
     machine_cpus = 1u << 20; /* beyond all kernels: what is online counts */
-    CHECK(tl_cpus_by_affinity() == (size_t)sysconf(_SC_NPROCESSORS_ONLN));
+    CHECK(tl_cpu_count_by_affinity() == (size_t)sysconf(_SC_NPROCESSORS_ONLN));
     machine_cpus = 0;
 }
 
@@ -91,7 +91,7 @@ quota(const char *membership)
     char mount[512];
     put("membership", membership);
     (void)snprintf(mount, sizeof mount, "%s", inside("mount"));
-    return tl_cpus_by_quota(inside("membership"), mount);
+    return tl_cpu_count_by_quota(inside("membership"), mount);
 }
 
 static void
@@ -148,7 +148,7 @@ test_what_is_no_quota(void)
     CHECK(quota("0::/nan\n") == 0);
     CHECK(quota("") == 0);
     CHECK(quota("nonsense\n1:cpu\n::\n") == 0);
-    CHECK(tl_cpus_by_quota(inside("missing"), folder) == 0);
+    CHECK(tl_cpu_count_by_quota(inside("missing"), folder) == 0);
 }
 
 static void
