@@ -327,7 +327,7 @@ def test_sixteen_threads_predict_while_others_set_and_save_weights(
         time.sleep(0.002)
 
     with Meanwhile(*[predict] * 16, save, convert, change):
-        time.sleep(2)
+        time.sleep(1)
 
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
@@ -557,16 +557,16 @@ def soaked(script: str, *options: str) -> str:
 
 
 def test_forks_beside_threads_that_use_everything() -> None:
-    assert "{'worked': 20}" in soaked("forks.py", "--count", "20")
+    assert "{'worked': 10}" in soaked("forks.py", "--count", "10")
 
 
 def test_forks_within_the_first_use() -> None:
     """A child may not be able to go on with NumPy's half-done import, but it never hangs."""
-    assert "hung" not in soaked("forks.py", "--count", "5", "--first-use")
+    assert "hung" not in soaked("forks.py", "--count", "3", "--first-use")
 
 
 def test_a_soak_of_seconds_is_flat() -> None:
-    assert "NOT FLAT" not in soaked("soak.py", "--minutes", "0.1")
+    assert "NOT FLAT" not in soaked("soak.py", "--minutes", "0.05")
 
 
 def test_a_forked_child_is_not_bound_by_its_parents_fit(base: Any) -> None:
