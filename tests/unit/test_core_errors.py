@@ -759,6 +759,8 @@ def run_child(
 ) -> tuple[int, str]:
     paths = [str(TESTS), str(Path(_core.__file__).parents[1])]
     variables = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}
+    for name in [name for name in variables if name.startswith("COVERAGE_")]:
+        del variables[name]  # a tracer allocates, too
     if preload is not None:
         variables["LD_PRELOAD"] = f"{preload} {os.environ.get('LD_PRELOAD', '')}".strip()
     done = subprocess.run(
