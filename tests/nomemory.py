@@ -110,6 +110,8 @@ def entry_points() -> dict[str, tuple[Callable[[], Any], list[Any]]]:
         graph = add_node(op, attributes)
         points[f"Graph.nodes {op}"] = (lambda graph=graph: graph.nodes, [graph])
 
+    large = add_node("zero_padding2d", {"padding": ((300, 400), (500, 600))})  # no small integers
+    points["Graph.nodes of large numbers"] = (lambda: large.nodes, [large])
     flat = world.x.reshape(-1)
     trainer = {"network": world.network, "trainable": FLAGS, "from_logits": False, "seed": 0}
     trainer |= {"start": CUT, "loss": "binary_crossentropy", "optimizer": {"name": "sgd"}}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from _thread import get_ident
+from _thread import RLock, get_ident
 from collections.abc import Callable, Mapping
+from types import ModuleType
 
 
 def lazy_names(
@@ -21,14 +22,33 @@ def lazy_names(
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home = homes[name]
-        if home is None:
-            return importlib.import_module(f"{package}.{name}")
-        return getattr(importlib.import_module(home), name)
+        module = _imported(f"{package}.{name}" if home is None else home)
+        return module if home is None else getattr(module, name)
 
     def __dir__() -> list[str]:
         return sorted([*homes, "__doc__", "__name__", "__version__"])
 
     return __getattr__, __dir__
+
+
+# Python lets two threads that begin to use a package at the same moment meet half-made modules.
+_importing = RLock()
+
+
+def _imported(name: str) -> ModuleType:
+    """Import a module of tlcore, one thread at a time."""
+    if any(who == get_ident() and what.startswith("tlcore.") for who, what in _under_way()):
+        # An import statement brought us here: whoever has the lock may be waiting for its module.
+        return importlib.import_module(name)
+    with _importing:
+        return importlib.import_module(name)
+
+
+def _under_way() -> list[tuple[int, str]]:
+    """(thread, module) of the imports that are being done now."""
+    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
+    owners = [(getattr(lock(), "owner", None), name) for name, lock in list(locks.items())]
+    return [(owner, name) for owner, name in owners if owner is not None]
 
 
 def refuse_subinterpreter() -> None:
@@ -48,16 +68,15 @@ def refuse_subinterpreter() -> None:
 def _forget_imports_of_lost_threads() -> None:
     """Let a forked child begin again what another thread of its parent was importing.
 
-    Python leaves the lock of such a module closed for ever. A module of another package stays as
-    far as it came; to use it may then fail, but does not hang.
+    Python leaves the lock of such a module closed for ever, and the module half made. This is so
+    for every package, and tlcore, which imports late, would meet it more often than others.
     """
-    locks = getattr(sys.modules.get("_frozen_importlib"), "_module_locks", {})
-    for name, reference in list(locks.items()):
-        owner = getattr(reference(), "owner", None)
-        if owner is not None and owner != get_ident():
-            del locks[name]
-            if name.partition(".")[0] == "tlcore":
-                sys.modules.pop(name, None)
+    global _importing
+    _importing = RLock()
+    for owner, name in _under_way():
+        if owner != get_ident():
+            del sys.modules["_frozen_importlib"]._module_locks[name]
+            sys.modules.pop(name, None)
 
 
 os.register_at_fork(after_in_child=_forget_imports_of_lost_threads)

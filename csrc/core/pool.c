@@ -9,7 +9,8 @@
 #include <xmmintrin.h>
 #endif
 
-#include "core/cpus.h"
+#include "core/ballast.h"
+#include "core/cpu_count.h"
 
 enum { MAX_THREADS = 256 };
 
@@ -38,7 +39,6 @@ static struct {
     bool chosen;   /* `wanted` is what the user said */
     bool stopping;
     bool closed; /* the process ends: no job is taken any more */
-    void (*on_thread_start)(void);
 } crew = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
 static atomic_ulong generation = 1;
@@ -93,9 +93,8 @@ install_fork_handlers(void)
         pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
 }
 
-/* Without them a child of a fork would wait for threads that it does not have. */
-static tl_status
-ensure_fork_handlers(void)
+tl_status
+tl_pool_open(void)
 {
     pthread_once(&fork_handlers, install_fork_handlers);
     return has_fork_handlers
@@ -151,9 +150,6 @@ crew_thread(void *unused)
     /* Denormals cost a hundred times a normal number and carry nothing here. */
     _mm_setcsr(_mm_getcsr() | 0x8040);
 #endif
-    if (crew.on_thread_start != NULL) {
-        crew.on_thread_start();
-    }
     pthread_mutex_lock(&crew.lock);
     for (;;) {
         while (crew.first == NULL && !crew.stopping) {
@@ -190,13 +186,14 @@ crew_thread(void *unused)
         }
     }
     pthread_mutex_unlock(&crew.lock);
+    tl_ballast_drop();
     return NULL;
 }
 
 static size_t
 usable_cpus(void)
 {
-    const size_t cpus = tl_cpus_available();
+    const size_t cpus = tl_cpu_count();
     return cpus > MAX_THREADS ? MAX_THREADS : cpus;
 }
 
@@ -255,7 +252,7 @@ tl_pool_run(tl_task task, void *context, size_t count)
     if (count == 0) {
         return TL_OK;
     }
-    status = ensure_fork_handlers();
+    status = tl_pool_open();
     if (status != TL_OK) {
         return status;
     }
@@ -330,21 +327,9 @@ tl_pool_set_threads(size_t count)
         return tl_fail(TL_BAD_VALUE, "n must be from 1 to %d threads, not %zu", MAX_THREADS,
                        count);
     }
-    const tl_status status = ensure_fork_handlers();
+    const tl_status status = tl_pool_open();
     if (status == TL_OK) {
         stop_crew(count, false);
-    }
-    return status;
-}
-
-tl_status
-tl_pool_on_thread_start(void (*hook)(void))
-{
-    const tl_status status = ensure_fork_handlers();
-    if (status == TL_OK) {
-        pthread_mutex_lock(&crew.lock);
-        crew.on_thread_start = hook;
-        pthread_mutex_unlock(&crew.lock);
     }
     return status;
 }
@@ -371,7 +356,7 @@ rwlock_open(pthread_rwlock_t *lock)
 tl_status
 tl_rwlock_init(tl_rwlock *lock)
 {
-    const tl_status status = ensure_fork_handlers();
+    const tl_status status = tl_pool_open();
     lock->generation = tl_generation();
     return status == TL_OK ? rwlock_open(&lock->lock) : status;
 }
@@ -421,7 +406,7 @@ tl_rwlock_unlock(tl_rwlock *lock)
 tl_status
 tl_mutex_init(tl_mutex *mutex)
 {
-    const tl_status status = ensure_fork_handlers();
+    const tl_status status = tl_pool_open();
     if (status != TL_OK) {
         return status;
     }

@@ -1,6 +1,6 @@
 /* The only threads: one crew, many callers, safe across fork; and the only locks.
  *
- * The crew is sized by the CPUs that this process may use (cpus.h) and starts at the first
+ * The crew is sized by the CPUs that this process may use (cpu_count.h) and starts at the first
  * job; where the system refuses a thread, those that there are do the work. Callers sleep
  * meanwhile. After a fork the child has a new crew and every lock is open again: a generation
  * stamp tells which state is stale. */
@@ -27,8 +27,10 @@ size_t tl_pool_threads(void);
 /* Sets the size of the crew (1 to 256); 0 means: what the process may use. */
 tl_status tl_pool_set_threads(size_t count);
 
-/* Called once at the start of every crew thread; set before the first job. */
-tl_status tl_pool_on_thread_start(void (*hook)(void));
+/* Registers what makes forks safe; costs nothing from the second call on. Whoever makes a lock
+ * or runs a job does it, and so should the one who opens the library: a fork may come at once.
+ */
+tl_status tl_pool_open(void);
 
 /* Ends the crew for good: queued and later jobs fail. For the end of the process. */
 void tl_pool_close(void);

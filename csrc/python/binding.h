@@ -83,6 +83,7 @@ PyObject *tl_items_from(PyObject *sequence, const char *argument, const char *ki
 /* convert.c: between Python objects and the core's structs. 0, or -1 with an exception. */
 int tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument);
 PyObject *tl_shape_to(const tl_shape *shape);
+PyObject *tl_sizes_to(const size_t *sizes, size_t count);
 
 /* A C-contiguous float32 array of exactly this shape, or (rows, *shape) with any number of
  * rows; NULL with an exception that names the argument where it is something else. A new

@@ -32,11 +32,11 @@ done:
 }
 
 PyObject *
-tl_shape_to(const tl_shape *shape)
+tl_sizes_to(const size_t *sizes, size_t count)
 {
-    PyObject *tuple = PyTuple_New((Py_ssize_t)shape->rank);
-    for (size_t i = 0; tuple != NULL && i < shape->rank; i++) {
-        PyObject *n = PyLong_FromSize_t(shape->dims[i]);
+    PyObject *tuple = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; tuple != NULL && i < count; i++) {
+        PyObject *n = PyLong_FromSize_t(sizes[i]);
         if (n == NULL) {
             Py_CLEAR(tuple);
             break;
@@ -44,6 +44,12 @@ tl_shape_to(const tl_shape *shape)
         PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, n); /* handed over */
     }
     return tuple;
+}
+
+PyObject *
+tl_shape_to(const tl_shape *shape)
+{
+    return tl_sizes_to(shape->dims, shape->rank);
 }
 
 /* `first` is 1 where the array's first axis is the batch, otherwise 0. */

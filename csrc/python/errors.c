@@ -35,7 +35,8 @@ tl_raise(const module_state *state, tl_status status)
         break;
     case TL_OK: /* GCOVR_EXCL_START: no caller passes it */
         PyErr_SetString(PyExc_SystemError, "a core call reported success as a failure");
-        break; /* GCOVR_EXCL_STOP */
+        break;
+        /* GCOVR_EXCL_STOP */
     }
     tl_detail_clear();
     return NULL;

@@ -215,21 +215,6 @@ attributes_of(const tl_node *node)
 }
 
 static PyObject *
-inputs_of(const tl_node *node)
-{
-    PyObject *inputs = PyTuple_New((Py_ssize_t)node->input_count);
-    for (size_t i = 0; inputs != NULL && i < node->input_count; i++) {
-        PyObject *index = PyLong_FromSize_t(node->inputs[i]);
-        if (index == NULL) {
-            Py_CLEAR(inputs);
-            break;
-        }
-        PyTuple_SET_ITEM(inputs, (Py_ssize_t)i, index);
-    }
-    return inputs;
-}
-
-static PyObject *
 parameters_of(const tl_graph *graph, const tl_node *node)
 {
     tl_param_spec specs[TL_MAX_NODE_PARAMS];
@@ -253,9 +238,9 @@ static PyObject *
 node_to_dict(const tl_graph *graph, const tl_node *node)
 {
     return Py_BuildValue("{s:s,s:s,s:N,s:N,s:N,s:N}", "op", tl_op_name(node->op), "name",
-                         node->name, "inputs", inputs_of(node), "output_shape",
-                         tl_shape_to(&node->shape), "attributes", attributes_of(node),
-                         "parameters", parameters_of(graph, node));
+                         node->name, "inputs", tl_sizes_to(node->inputs, node->input_count),
+                         "output_shape", tl_shape_to(&node->shape), "attributes",
+                         attributes_of(node), "parameters", parameters_of(graph, node));
 }
 
 /* --- the type --------------------------------------------------------------------------- */

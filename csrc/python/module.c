@@ -2,7 +2,11 @@
 #define TL_IMPORTS_NUMPY
 #include "binding.h"
 
+#include <stdlib.h>
+
 #include "core/arena.h"
+#include "core/cpu.h"
+#include "core/cpu_count.h"
 #include "core/pool.h"
 #include "dnnl/backend.h"
 #include "image/pixels.h"
@@ -38,7 +42,9 @@ config(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return Py_BuildValue("{s:s,s:s}", "onednn", tl_dnnl_version(), "isa", tl_dnnl_isa());
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:n}", "onednn", tl_dnnl_version(), "onednn_isa",
+                         tl_dnnl_isa(), "cpu_isa", tl_isa_name(tl_cpu_detected()), "used_isa",
+                         tl_isa_name(tl_cpu_isa()), "cpus", (Py_ssize_t)tl_cpu_count());
 }
 
 static PyObject *
@@ -105,7 +111,7 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
     {"get_num_threads", get_num_threads, METH_NOARGS, "The size of the crew."},
-    {"config", config, METH_NOARGS, "Versions and instruction set in use."},
+    {"config", config, METH_NOARGS, "Versions, instruction sets and CPUs."},
     {"fail_allocation", fail_allocation, METH_O,
      "Testing: let the n-th allocation from now on fail."},
     {NULL, NULL, 0, NULL},
@@ -134,6 +140,19 @@ refuse_subinterpreter(void)
     return -1;
 }
 
+/* The environment's limit on instruction sets; ImportError where it names none. */
+static int
+limit_isa(void)
+{
+    const char *name = getenv("TLCORE_MAX_CPU_ISA");
+    if (name != NULL && name[0] != '\0' && !tl_cpu_limit(name)) {
+        PyErr_Format(PyExc_ImportError,
+                     "TLCORE_MAX_CPU_ISA must be sse41, avx2 or avx512, not \"%.32s\"", name);
+        return -1;
+    }
+    return 0;
+}
+
 static int
 module_exec(PyObject *module)
 {
@@ -141,7 +160,14 @@ module_exec(PyObject *module)
     if (refuse_subinterpreter() < 0) {
         return -1;
     }
-    /* import_array() would print what failed, and hide it behind another exception */
+    /* import_array goes straight to a submodule; where another thread is in the middle of
+     * importing NumPy, only the import of the package itself waits for it */
+    PyObject *numpy = PyImport_ImportModule("numpy");
+    if (numpy == NULL) {
+        return -1;
+    }
+    Py_DECREF(numpy);
+    /* import_array1() would print what failed, and hide it behind another exception */
     if (_import_array() < 0) {
         return -1;
     }
@@ -158,8 +184,14 @@ module_exec(PyObject *module)
         PyModule_AddObjectRef(module, "BackendError", state->backend_error) < 0) {
         return -1;
     }
+    if (limit_isa() < 0) {
+        return -1;
+    }
     tl_detail_clear();
-    const tl_status status = tl_dnnl_open();
+    tl_status status = tl_pool_open();
+    if (status == TL_OK) {
+        status = tl_dnnl_open();
+    }
     if (status != TL_OK) {
         tl_raise(state, status);
         return -1;

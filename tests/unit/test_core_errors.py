@@ -700,6 +700,11 @@ def test_nothing_of_the_core_is_copied_or_pickled(world: World) -> None:
             pickle.dumps(item)
 
 
+def test_what_a_flag_raises_arrives(world: World) -> None:
+    with pytest.raises(PlantedError):
+        world.network.cut([Hostile()] * len(FLAGS))
+
+
 # --- odd arrays -----------------------------------------------------------------------------
 
 
@@ -773,6 +778,17 @@ def run_child(
         cwd=TESTS,
     )
     return done.returncode, done.stdout + done.stderr
+
+
+def test_a_failing_allocation_of_the_core_is_a_memory_error(world: World) -> None:
+    for name in ("Graph", "mobilenet_v2", "Parameters", "Network", "Network.lowered", "Trainer"):
+        _core.fail_allocation(0)
+        try:
+            with pytest.raises(MemoryError, match="memory"):
+                call_with(world, name)
+        finally:
+            _core.fail_allocation(-1)
+        call_with(world, name)
 
 
 def test_every_failing_allocation_of_python_is_a_memory_error_and_no_leak() -> None:

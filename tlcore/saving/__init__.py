@@ -6,7 +6,9 @@ names and the way pictures are read travel with both.
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
 
+_images = itertools.count()
 _KERAS_VERSION = "2.15.0"  # whose dialect of .h5 is written
 
 
@@ -219,7 +222,9 @@ def _image(fill: Callable[[h5py.File], None]) -> bytes:
     """The bytes of an HDF5 file made by `fill`, all in memory: HDF5 handles full disks badly."""
     import h5py
 
-    with h5py.File("image.h5", "w", driver="core", backing_store=False) as root:
+    # HDF5 opens a name once: not for two threads, nor in a child whose parent was just saving.
+    name = f"{os.getpid()}-{next(_images)}.h5"
+    with h5py.File(name, "w", driver="core", backing_store=False) as root:
         fill(root)
         root.flush()
         image: bytes = root.id.get_file_image()

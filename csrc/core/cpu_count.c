@@ -1,5 +1,5 @@
 /* Affinity and control groups, read from the kernel. */
-#include "core/cpus.h"
+#include "core/cpu_count.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -12,7 +12,7 @@
 enum { SET_CPUS = 1 << 16, SET_BYTES = SET_CPUS / CHAR_BIT };
 
 size_t
-tl_cpus_by_affinity(void)
+tl_cpu_count_by_affinity(void)
 {
     unsigned long words[SET_BYTES / sizeof(unsigned long)] = {0};
     if (sched_getaffinity(0, sizeof words, (cpu_set_t *)(void *)words) == 0) {
@@ -148,7 +148,7 @@ line_quota(char *line, const char *mount)
 }
 
 size_t
-tl_cpus_by_quota(const char *membership, const char *mount)
+tl_cpu_count_by_quota(const char *membership, const char *mount)
 {
     size_t least = 0;
     char line[PATH_MAX];
@@ -164,9 +164,9 @@ tl_cpus_by_quota(const char *membership, const char *mount)
 }
 
 size_t
-tl_cpus_available(void)
+tl_cpu_count(void)
 {
-    const size_t cpus = tl_cpus_by_affinity();
-    const size_t quota = tl_cpus_by_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+    const size_t cpus = tl_cpu_count_by_affinity();
+    const size_t quota = tl_cpu_count_by_quota("/proc/self/cgroup", "/sys/fs/cgroup");
     return quota > 0 && quota < cpus ? quota : cpus;
 }
