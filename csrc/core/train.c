@@ -270,8 +270,15 @@ reserve_batch(tl_trainer *t, size_t rows)
     t->batch_rows = rows;
     for (size_t i = t->start + 1; i <= t->logits; i++) {
         value *v = &t->values[i];
-        v->data = v->in_part ? tl_arena_at(&arena, v->offset) : NULL;
-        v->grad = v->wants_grad ? tl_arena_at(&arena, v->grad_offset) : NULL;
+        const size_t bytes = rows * v->count * sizeof(float);
+        if (v->in_part) {
+            v->data = tl_arena_at(&arena, v->offset);
+            tl_arena_guard(&arena, v->offset, bytes);
+        }
+        if (v->wants_grad) {
+            v->grad = tl_arena_at(&arena, v->grad_offset);
+            tl_arena_guard(&arena, v->grad_offset, bytes);
+        }
     }
     tl_fork_guard_leave();
 done:
