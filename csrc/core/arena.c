@@ -51,7 +51,7 @@ tl_alloc(size_t count, size_t size)
 {
     size_t bytes;
     if (must_fail() || __builtin_mul_overflow(count, size, &bytes) ||
-        bytes > SIZE_MAX - 2 * HUGE_PAGE) {
+        bytes > PTRDIFF_MAX - 2 * HUGE_PAGE) {
         return NULL;
     }
     const bool large = bytes >= 2 * (size_t)HUGE_PAGE;

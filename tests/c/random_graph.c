@@ -208,11 +208,11 @@ read_node(reader *bytes, const tl_graph *graph, const char *prefix)
         return node;
     }
     const size_t how = take(bytes);
+    if (how % 16 == 1) {
+        node.op = (tl_op)take(bytes);
+    }
     absurd_attributes(&node, bytes);
     switch (how % 16) {
-    case 1:
-        node.op = (tl_op)take(bytes);
-        break;
     case 2:
         node.input_count = absurd_size(bytes);
         break;
