@@ -283,6 +283,37 @@ test_steps_lower_the_loss(void)
     tl_graph_destroy(graph);
 }
 
+/* The output's activation may read a value before `start`: nothing leads there from it. */
+static void
+test_a_start_behind_the_logits_is_refused(void)
+{
+    tl_graph *graph = NULL;
+    tl_parameters *parameters = NULL;
+    tl_network *network = NULL;
+    tl_trainer *trainer = NULL;
+    size_t logits = 0;
+    size_t aside = 0;
+    size_t output = 0;
+    const tl_shape flat = tl_shape_1(FEATURES);
+    const bool trainable[4] = {true, true, true, true};
+    const tl_node dense = {.op = TL_OP_DENSE, .dense = {CLASSES, true}};
+    CHECK_OK(tl_graph_create(&graph, "input", &flat));
+    CHECK_OK(add_node(graph, &logits, dense, "logits", 0, TL_NONE));
+    CHECK_OK(add_node(graph, &aside, dense, "aside", logits, TL_NONE));
+    CHECK_OK(add_node(graph, &output,
+                      (tl_node){.op = TL_OP_ACTIVATION, .activation = {TL_SOFTMAX}}, "scores",
+                      logits, TL_NONE));
+    CHECK_OK(random_parameters(&parameters, graph, 2));
+    CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &reference_ops));
+    const tl_trainer_plan plan = {
+        .start = aside, .trainable = trainable, .loss = {TL_CATEGORICAL_CROSSENTROPY, false}};
+    CHECK(tl_trainer_create(&trainer, network, &plan) == TL_BAD_VALUE && trainer == NULL);
+    CHECK(strstr(tl_detail(), "\"aside\"") != NULL);
+    tl_network_destroy(network);
+    tl_parameters_release(parameters);
+    tl_graph_destroy(graph);
+}
+
 static void
 test_training_through_a_convolution_is_refused(void)
 {
@@ -316,6 +347,7 @@ main(void)
     RUN(test_losses_refuse_bad_targets);
     RUN(test_update_rules);
     RUN(test_steps_lower_the_loss);
+    RUN(test_a_start_behind_the_logits_is_refused);
     RUN(test_training_through_a_convolution_is_refused);
     tl_pool_close();
     return REPORT();
