@@ -354,6 +354,17 @@ checked_extend(random_case *c, const tl_graph *other, size_t input)
     }
 }
 
+/* Appends a node that is no byte's choice. */
+static void
+append(random_case *c, tl_node node, const char *prefix, size_t input, size_t second)
+{
+    (void)snprintf(node.name, sizeof node.name, "%s%zu", prefix, c->graph->count);
+    node.inputs[0] = input;
+    node.inputs[1] = second == TL_NONE ? 0 : second;
+    node.input_count = second == TL_NONE ? 1 : 2;
+    (void)checked_add(c, c->graph, &node);
+}
+
 /* What a classifier ends in: pooling, dense layers, an activation; some of it, as `how` says. */
 static void
 read_head(random_case *c, size_t how, reader *bytes)
@@ -373,14 +384,44 @@ read_head(random_case *c, size_t how, reader *bytes)
         {.op = TL_OP_ACTIVATION, .activation = {(tl_function)(a / 3 % TL_FUNCTION_COUNT)}},
     };
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
-        tl_node node = layers[i];
+        const tl_node node = layers[i];
         if ((i == 0 && node.op != TL_OP_DENSE) || (i == 1 && !pools) || (i == 6 && how % 4 == 0)) {
             continue;
         }
-        (void)snprintf(node.name, sizeof node.name, "head%zu", i);
-        node.input_count = 1;
-        node.inputs[0] = c->graph->count - 1;
-        (void)checked_add(c, c->graph, &node);
+        append(c, node, "head", c->graph->count - 1, TL_NONE);
+        if (i == 3 && how % 5 == 2) { /* x + dense(x) */
+            const size_t x = c->graph->count - 1;
+            const size_t width = tl_shape_channels(&c->graph->nodes[x].shape);
+            append(c, (tl_node){.op = TL_OP_DENSE, .dense = {width, true}}, "head", x, TL_NONE);
+            append(c, (tl_node){.op = TL_OP_ADD}, "head", x, c->graph->count - 1);
+        }
+    }
+}
+
+/* What MobileNetV2 is made of: x + convolution(...(x)), and now and then x once more. */
+static void
+read_block(random_case *c, reader *bytes)
+{
+    const size_t a = take(bytes);
+    size_t x = c->graph->count - 1;
+    while (x > 0 && c->graph->nodes[x].shape.rank != 3) {
+        x--;
+    }
+    if (c->graph->nodes[x].shape.rank != 3) {
+        return;
+    }
+    const tl_op op = a % 2 != 0 ? TL_OP_DEPTHWISE_CONV2D : TL_OP_CONV2D;
+    const size_t side = 1 + a / 2 % 3;
+    const size_t channels = c->graph->nodes[x].shape.dims[2];
+    const tl_convolution inner = {1 + a / 8, {side, side}, {1, 1}, true, false};
+    const tl_convolution project = {channels, {1, 1}, {1, 1}, true, a % 5 == 0};
+    append(c, (tl_node){.op = op, .convolution = inner}, "block", x, TL_NONE);
+    append(c, (tl_node){.op = TL_OP_RELU, .relu = {6.0F}}, "block", c->graph->count - 1, TL_NONE);
+    append(c, (tl_node){.op = TL_OP_CONV2D, .convolution = project}, "block",
+           c->graph->count - 1, TL_NONE);
+    append(c, (tl_node){.op = TL_OP_ADD}, "block", x, c->graph->count - 1);
+    if (a % 3 == 0) {
+        append(c, (tl_node){.op = TL_OP_ADD}, "block", c->graph->count - 1, x);
     }
 }
 
@@ -476,6 +517,9 @@ random_case_read(random_case *out, const unsigned char *bytes, size_t count)
         if (*r.next >= 248) {
             (void)take(&r);
             read_extension(&c, &r);
+        } else if (*r.next >= 228 && r.sober) {
+            (void)take(&r);
+            read_block(&c, &r);
         } else {
             const tl_node node = read_node(&r, c.graph, "n");
             (void)checked_add(&c, c.graph, &node);
