@@ -77,9 +77,8 @@ static bool
 reads_well(const tl_lowered *lowered, const tl_graph *graph, size_t start, size_t i, size_t src,
            const tl_shape *shape)
 {
-    const tl_shape *given =
-        src == TL_NONE ? &graph->nodes[start].shape
-                       : (src < i ? &lowered->steps[src].dst_shape : NULL);
+    const tl_shape *given = src == TL_NONE ? &graph->nodes[start].shape
+                                           : (src < i ? &lowered->steps[src].dst_shape : NULL);
     return given != NULL && tl_shape_equal(given, shape);
 }
 
@@ -90,8 +89,8 @@ check_step(const tl_lowered *lowered, const tl_graph *graph, size_t start, size_
     if (!reads_well(lowered, graph, start, i, step->src, &step->src_shape)) {
         return broken("step %zu reads a value that is not there, or of another shape", i);
     }
-    if (step->has_residual && !reads_well(lowered, graph, start, i, step->residual,
-                                          &step->dst_shape)) {
+    if (step->has_residual &&
+        !reads_well(lowered, graph, start, i, step->residual, &step->dst_shape)) {
         return broken("step %zu has a residual that is not there, or of another shape", i);
     }
     if (!tl_shape_equal(&step->dst_shape, &graph->nodes[step->node].shape)) {
@@ -181,11 +180,11 @@ typedef struct scene {
     tl_parameters *parameters;
     tl_network *network;
     double **params;
-    float *src;      /* (batch, start) */
-    float *dst;      /* (batch, stop) */
-    float *again;    /* the same */
-    double *naive;   /* (stop) */
-    double *error;   /* (stop) */
+    float *src;    /* (batch, start) */
+    float *dst;    /* (batch, stop) */
+    float *again;  /* the same */
+    double *naive; /* (stop) */
+    double *error; /* (stop) */
     size_t src_count, dst_count;
 } scene;
 
@@ -202,7 +201,8 @@ scene_clear(scene *s)
     tl_parameters_release(s->parameters);
 }
 
-/* From malloc, not tl_alloc: its blocks end where the numbers end, and the sanitizer sees it. */
+/* From malloc, not tl_alloc: its blocks end where the numbers end, and the sanitizer sees it.
+ */
 static const char *
 scene_create(scene *s, const random_case *c, const tl_ops *ops, size_t start, size_t stop)
 {
@@ -252,8 +252,8 @@ static const char *
 compare_batches(const scene *s, const random_case *c)
 {
     for (size_t i = 0; i < c->batch; i++) {
-        if (tl_network_run(s->network, s->again + i * s->dst_count, s->src + i * s->src_count, 1,
-                           c->start, c->stop) != TL_OK) {
+        if (tl_network_run(s->network, s->again + i * s->dst_count, s->src + i * s->src_count,
+                           1, c->start, c->stop) != TL_OK) {
             return broken("one image of %zu could not be run: %s", c->batch, tl_detail());
         }
     }
@@ -467,7 +467,8 @@ trains(const tl_node *node, const bool *trainable)
     return any;
 }
 
-/* Whether training may start at `cut`: nothing up to it trains, nothing behind reads past it. */
+/* Whether training may start at `cut`: nothing up to it trains, nothing behind reads past it.
+ */
 static bool
 may_cut(const tl_graph *graph, const bool *trainable, size_t cut)
 {
@@ -501,8 +502,7 @@ check_cut(const random_case *c, bool *looked)
         *looked = true;
         choose_trainable(trainable, c);
         const tl_node *last = &c->graph->nodes[c->graph->count - 1];
-        size_t expected =
-            last->op == TL_OP_ACTIVATION ? last->inputs[0] : c->graph->count - 1;
+        size_t expected = last->op == TL_OP_ACTIVATION ? last->inputs[0] : c->graph->count - 1;
         while (!may_cut(c->graph, trainable, expected)) {
             expected--; /* the input always may */
         }
@@ -523,8 +523,8 @@ typedef struct lesson {
     scene scene;
     tl_trainer *trainer;
     bool *trainable;
-    tl_loss loss;   /* as told to the trainer */
-    tl_loss taken;  /* as the loss is computed: logits behind a sigmoid or softmax */
+    tl_loss loss;  /* as told to the trainer */
+    tl_loss taken; /* as the loss is computed: logits behind a sigmoid or softmax */
     size_t cut, logits;
     size_t cols, width;
     float *targets;

@@ -387,8 +387,8 @@ run_pooling(const walk *run, const tl_node *node, field dst, field src)
         const bool average = node->op == TL_OP_GLOBAL_AVERAGE_POOLING2D;
         dst.x[c] = average ? sum / (double)pixels : largest;
         /* a long sum of equal numbers rounds the same way every time */
-        dst.e[c] = average ? error / (double)pixels + magnitude + 2 * fabs(dst.x[c])
-                           : largest_error;
+        dst.e[c] =
+            average ? error / (double)pixels + magnitude + 2 * fabs(dst.x[c]) : largest_error;
     }
 }
 

@@ -3,7 +3,8 @@
  *
  * Beside every number goes an estimate of how far float32 may be off from it, in units of
  * 2^-24: rounding errors of one sum are taken as independent, those of one channel as equal. So
- * a tolerance follows from the numbers themselves, also where they cancel or a relu drops them. */
+ * a tolerance follows from the numbers themselves, also where they cancel or a relu drops them.
+ */
 #ifndef TL_TESTS_NAIVE_GRAPH_H
 #define TL_TESTS_NAIVE_GRAPH_H
 

@@ -32,12 +32,24 @@ static size_t
 absurd_size(reader *bytes)
 {
     static const size_t edges[] = {
-        0,           1,           2,
-        255,         65535,       65536,
-        65537,       INT32_MAX,   (size_t)INT32_MAX + 1,
-        UINT32_MAX,  1UL << 32,   (1UL << 32) + 1,
-        1UL << 60,   1UL << 62,   (1UL << 62) - 1,
-        SIZE_MAX / 2, SIZE_MAX - 1, SIZE_MAX,
+        0,
+        1,
+        2,
+        255,
+        65535,
+        65536,
+        65537,
+        INT32_MAX,
+        (size_t)INT32_MAX + 1,
+        UINT32_MAX,
+        1UL << 32,
+        (1UL << 32) + 1,
+        1UL << 60,
+        1UL << 62,
+        (1UL << 62) - 1,
+        SIZE_MAX / 2,
+        SIZE_MAX - 1,
+        SIZE_MAX,
     };
     return edges[take(bytes) % (sizeof edges / sizeof edges[0])];
 }
@@ -45,7 +57,7 @@ absurd_size(reader *bytes)
 static float
 absurd_float(reader *bytes)
 {
-    const float edges[] = {0.0F, -0.0F, -1.0F,     1.0F,      6.0F,    5.9999995F,
+    const float edges[] = {0.0F, -0.0F,  -1.0F,    1.0F,      6.0F,    5.9999995F,
                            NAN,  1e-45F, INFINITY, -INFINITY, 3.4e38F, 0.99999994F};
     return edges[take(bytes) % (sizeof edges / sizeof edges[0])];
 }
@@ -181,8 +193,8 @@ choose_inputs(tl_node *node, const tl_graph *graph, reader *bytes)
     if (node->op == TL_OP_ADD) {
         const size_t b = take(bytes);
         node->input_count = 2;
-        node->inputs[1] = b >= 240 ? b % graph->count
-                                   : of_equal_shape(graph, input, graph->count - b % 2);
+        node->inputs[1] =
+            b >= 240 ? b % graph->count : of_equal_shape(graph, input, graph->count - b % 2);
         if (b % 4 == 1) {
             node->inputs[0] = node->inputs[1];
             node->inputs[1] = input;
@@ -195,11 +207,14 @@ static tl_node
 read_node(reader *bytes, const tl_graph *graph, const char *prefix)
 {
     static const tl_op common[] = {
-        TL_OP_CONV2D,   TL_OP_BATCH_NORMALIZATION, TL_OP_RELU,  TL_OP_DEPTHWISE_CONV2D,
-        TL_OP_CONV2D,   TL_OP_ADD,                 TL_OP_ADD,   TL_OP_ZERO_PADDING2D,
-        TL_OP_CONV2D,   TL_OP_BATCH_NORMALIZATION, TL_OP_DENSE, TL_OP_ACTIVATION,
-        TL_OP_DROPOUT,  TL_OP_GLOBAL_AVERAGE_POOLING2D,
-        TL_OP_FLATTEN,  TL_OP_GLOBAL_MAX_POOLING2D,
+        TL_OP_CONV2D,  TL_OP_BATCH_NORMALIZATION,
+        TL_OP_RELU,    TL_OP_DEPTHWISE_CONV2D,
+        TL_OP_CONV2D,  TL_OP_ADD,
+        TL_OP_ADD,     TL_OP_ZERO_PADDING2D,
+        TL_OP_CONV2D,  TL_OP_BATCH_NORMALIZATION,
+        TL_OP_DENSE,   TL_OP_ACTIVATION,
+        TL_OP_DROPOUT, TL_OP_GLOBAL_AVERAGE_POOLING2D,
+        TL_OP_FLATTEN, TL_OP_GLOBAL_MAX_POOLING2D,
     };
     const size_t kind = take(bytes);
     tl_node node = {.op = common[kind % 16]};
@@ -264,9 +279,8 @@ stamp_of(const tl_graph *graph)
     stamp result = {graph->count, graph->param_count, 0};
     for (size_t i = 0; i < graph->count; i++) {
         const tl_node *n = &graph->nodes[i];
-        const size_t facts[] = {(size_t)n->op,       n->inputs[0],     n->input_count,
-                                n->shape.rank,       n->shape.dims[0], n->first_param,
-                                n->param_count};
+        const size_t facts[] = {(size_t)n->op,    n->inputs[0],   n->input_count, n->shape.rank,
+                                n->shape.dims[0], n->first_param, n->param_count};
         for (size_t k = 0; k < sizeof facts / sizeof facts[0]; k++) {
             result.sum = result.sum * 31 + facts[k];
         }
@@ -336,8 +350,8 @@ checked_extend(random_case *c, const tl_graph *other, size_t input)
     const stamp before = stamp_of(c->graph);
     size_t id = TL_NONE;
     tl_detail_clear();
-    const bool fits = input < c->graph->count && tl_shape_equal(&c->graph->nodes[input].shape,
-                                                                &other->nodes[0].shape);
+    const bool fits = input < c->graph->count &&
+                      tl_shape_equal(&c->graph->nodes[input].shape, &other->nodes[0].shape);
     const tl_status status = tl_graph_extend(c->graph, &id, other, input);
     if (status != TL_OK) {
         if (id != TL_NONE || !same_stamp(before, stamp_of(c->graph)) ||
@@ -365,7 +379,8 @@ append(random_case *c, tl_node node, const char *prefix, size_t input, size_t se
     (void)checked_add(c, c->graph, &node);
 }
 
-/* What a classifier ends in: pooling, dense layers, an activation; some of it, as `how` says. */
+/* What a classifier ends in: pooling, dense layers, an activation; some of it, as `how` says.
+ */
 static void
 read_head(random_case *c, size_t how, reader *bytes)
 {
@@ -385,7 +400,8 @@ read_head(random_case *c, size_t how, reader *bytes)
     };
     for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
         const tl_node node = layers[i];
-        if ((i == 0 && node.op != TL_OP_DENSE) || (i == 1 && !pools) || (i == 6 && how % 4 == 0)) {
+        if ((i == 0 && node.op != TL_OP_DENSE) || (i == 1 && !pools) ||
+            (i == 6 && how % 4 == 0)) {
             continue;
         }
         append(c, node, "head", c->graph->count - 1, TL_NONE);
@@ -416,7 +432,8 @@ read_block(random_case *c, reader *bytes)
     const tl_convolution inner = {1 + a / 8, {side, side}, {1, 1}, true, false};
     const tl_convolution project = {channels, {1, 1}, {1, 1}, true, a % 5 == 0};
     append(c, (tl_node){.op = op, .convolution = inner}, "block", x, TL_NONE);
-    append(c, (tl_node){.op = TL_OP_RELU, .relu = {6.0F}}, "block", c->graph->count - 1, TL_NONE);
+    append(c, (tl_node){.op = TL_OP_RELU, .relu = {6.0F}}, "block", c->graph->count - 1,
+           TL_NONE);
     append(c, (tl_node){.op = TL_OP_CONV2D, .convolution = project}, "block",
            c->graph->count - 1, TL_NONE);
     append(c, (tl_node){.op = TL_OP_ADD}, "block", x, c->graph->count - 1);
@@ -583,9 +600,9 @@ random_case_describe(char *text, size_t size, const random_case *c)
                              a->kernel[1], a->strides[0], a->strides[1],
                              a->same ? "same" : "valid", a->use_bias ? "bias" : "no bias");
         } else if (used >= 0 && (size_t)used < size && n->op == TL_OP_ZERO_PADDING2D) {
-            used += snprintf(text + used, size - (size_t)used, " (%zu, %zu), (%zu, %zu)",
-                             n->padding.top, n->padding.bottom, n->padding.left,
-                             n->padding.right);
+            used +=
+                snprintf(text + used, size - (size_t)used, " (%zu, %zu), (%zu, %zu)",
+                         n->padding.top, n->padding.bottom, n->padding.left, n->padding.right);
         }
     }
     return text;

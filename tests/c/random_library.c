@@ -14,7 +14,7 @@ static const struct {
     const char *name;
     case_check check;
 } checks[] = {
-    {"building", check_building}, {"lowering", check_lowering}, {"plan", check_plan},
+    {"building", check_building}, {"lowering", check_lowering},   {"plan", check_plan},
     {"cut", check_cut},           {"reference", check_reference}, {"product", check_product},
     {"training", check_training},
 };

@@ -265,8 +265,8 @@ call_graph_add(stage *s)
         size_t id = 99;
         const size_t before = s->graph->count;
         (void)snprintf(name, sizeof name, "added%zu", before);
-        status =
-            add_node(s->graph, &id, (tl_node){.op = TL_OP_ACTIVATION}, name, before - 1, TL_NONE);
+        status = add_node(s->graph, &id, (tl_node){.op = TL_OP_ACTIVATION}, name, before - 1,
+                          TL_NONE);
         CHECK(s->graph->count == before + (status == TL_OK));
         CHECK(id == (status == TL_OK ? before : 99));
     }
@@ -505,24 +505,15 @@ test_every_entry_point_survives_every_failure(void)
         entry_point call;
         long least; /* allocations that it makes, at least */
     } calls[] = {
-        {call_graph_create, 2},
-        {call_graph_add, 1},
-        {call_graph_extend, 1},
-        {call_graph_copy, 2},
-        {call_mobilenet_v2_create, 4},
-        {call_lower, 5},
-        {call_parameters_create, 4},
-        {call_network_create, 8},
-        {call_network_run, 20},
-        {call_network_memory_plan, 15},
-        {call_trainer_create, 6},
-        {call_trainer_step, 1},
-        {call_trainer_evaluate, 10},
-        {call_program_create, 12},
-        {call_program_pack_and_run, 8},
-        {call_backend_pack, 0},
-        {call_arena_create, 1},
-        {call_grow, 2},
+        {call_graph_create, 2},         {call_graph_add, 1},
+        {call_graph_extend, 1},         {call_graph_copy, 2},
+        {call_mobilenet_v2_create, 4},  {call_lower, 5},
+        {call_parameters_create, 4},    {call_network_create, 8},
+        {call_network_run, 20},         {call_network_memory_plan, 15},
+        {call_trainer_create, 6},       {call_trainer_step, 1},
+        {call_trainer_evaluate, 10},    {call_program_create, 12},
+        {call_program_pack_and_run, 8}, {call_backend_pack, 0},
+        {call_arena_create, 1},         {call_grow, 2},
     };
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         fail_every_allocation_of(calls[i].call, &product_ops, calls[i].least);

@@ -1,5 +1,5 @@
-/* Random graphs against the naive graph: a fixed sample of what tests/fuzz searches without end.
- *   test_random [cases]      how many graphs to try; TLCORE_FUZZ_CASES says so, too */
+/* Random graphs against the naive graph: a fixed sample of what tests/fuzz searches without
+ * end. test_random [cases]      how many graphs to try; TLCORE_FUZZ_CASES says so, too */
 #include <stdlib.h>
 
 #include "check.h"

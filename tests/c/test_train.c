@@ -128,7 +128,8 @@ test_gradients_of_every_loss(void)
     for (int kind = 0; kind < TL_LOSS_COUNT; kind++) {
         check_gradients(&flat, TL_OP_FLATTEN, TL_LINEAR, (tl_loss){(tl_loss_kind)kind, true});
         for (size_t i = 1; i < 3; i++) {
-            check_gradients(&flat, TL_OP_FLATTEN, outputs[i], (tl_loss){(tl_loss_kind)kind, false});
+            check_gradients(&flat, TL_OP_FLATTEN, outputs[i],
+                            (tl_loss){(tl_loss_kind)kind, false});
         }
     }
 }

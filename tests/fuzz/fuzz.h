@@ -24,7 +24,8 @@ __asan_default_options(void)
     return "allocator_may_return_null=1";
 }
 
-/* What libgomp keeps for a thread goes with the thread; LeakSanitizer may look in just between. */
+/* What libgomp keeps for a thread goes with the thread; LeakSanitizer may look in just between.
+ */
 const char *
 __lsan_default_suppressions(void)
 {

@@ -37,9 +37,9 @@ static void
 check_network(const tl_graph *graph, const tl_mobilenet_v2 *o)
 {
     const tl_shape *last = &graph->nodes[graph->count - 1].shape;
-    const size_t top = o->include_top ? 2U + (o->classifier_activation != TL_LINEAR)
-                                      : (o->pooling == TL_POOLING_AVERAGE ||
-                                         o->pooling == TL_POOLING_MAX);
+    const size_t top = o->include_top
+                           ? 2U + (o->classifier_activation != TL_LINEAR)
+                           : (o->pooling == TL_POOLING_AVERAGE || o->pooling == TL_POOLING_MAX);
     size_t params = 0;
     size_t adds = 0;
     for (size_t i = 0; i < graph->count; i++) {
@@ -71,8 +71,7 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count)
         .include_top = b[5] % 2 != 0,
         .pooling = (tl_pooling)(b[6] < 240 ? b[6] % 3 : b[6]),
         .classes = edge(b[7]),
-        .classifier_activation =
-            (tl_function)(b[8] < 240 ? b[8] % TL_FUNCTION_COUNT : b[8]),
+        .classifier_activation = (tl_function)(b[8] < 240 ? b[8] % TL_FUNCTION_COUNT : b[8]),
     };
     if (b[9] % 2 != 0) {
         memcpy(&options.alpha, b + 10, sizeof options.alpha);

@@ -1,5 +1,5 @@
-/* Sizes, layouts and arenas: tl_multiply, tl_shape_*, tl_same_padding, tl_convolved, tl_layout_*
- * and tl_arena_* against arithmetic in 128 bits. */
+/* Sizes, layouts and arenas: tl_multiply, tl_shape_*, tl_same_padding, tl_convolved,
+ * tl_layout_* and tl_arena_* against arithmetic in 128 bits. */
 #include <string.h>
 
 #include "core/arena.h"
@@ -82,7 +82,8 @@ try_shapes(reader *r)
     EXPECT(over || tl_shape_equal(&shape, &shape));
 }
 
-/* Keras: ceil(size / stride) outputs, whatever the kernel; sizes as tl_shape_count lets pass. */
+/* Keras: ceil(size / stride) outputs, whatever the kernel; sizes as tl_shape_count lets pass.
+ */
 static void
 try_padding(reader *r)
 {
