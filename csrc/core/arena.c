@@ -31,8 +31,8 @@ tl_alloc_fail_at(long n)
     atomic_store(&fail_countdown, n);
 }
 
-static bool
-must_fail(void)
+bool
+tl_alloc_is_refused(void)
 {
     if (atomic_load_explicit(&fail_countdown, memory_order_relaxed) < 0) {
         return false;
@@ -50,7 +50,7 @@ void *
 tl_alloc(size_t count, size_t size)
 {
     size_t bytes;
-    if (must_fail() || __builtin_mul_overflow(count, size, &bytes) ||
+    if (tl_alloc_is_refused() || __builtin_mul_overflow(count, size, &bytes) ||
         bytes > PTRDIFF_MAX - 2 * HUGE_PAGE) {
         return NULL;
     }

@@ -32,6 +32,9 @@ void *tl_grow(void *block, size_t count, size_t new_count, size_t size);
 /* Testing: the n-th allocation from now on fails (0 is the next one; negative: none). */
 void tl_alloc_fail_at(long n);
 
+/* Whether an allocation that comes now must fail for a test's sake; counts as one. */
+bool tl_alloc_is_refused(void);
+
 typedef struct tl_layout {
     size_t size; /* bytes planned so far */
 } tl_layout;

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/ballast.h"
+
 #if defined(__x86_64__)
 #include <xmmintrin.h>
 #endif
@@ -39,7 +41,6 @@ static struct {
     size_t wanted; /* 0: not yet decided */
     bool stopping;
     bool closed; /* the process ends: no job is taken any more */
-    void (*on_thread_start)(void);
 } crew = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
 static atomic_ulong generation = 1;
@@ -201,9 +202,6 @@ crew_thread(void *unused)
     /* Denormals cost a hundred times a normal number and carry nothing here. */
     _mm_setcsr(_mm_getcsr() | 0x8040);
 #endif
-    if (crew.on_thread_start != NULL) {
-        crew.on_thread_start();
-    }
     pthread_mutex_lock(&crew.lock);
     for (;;) {
         while (crew.first == NULL && !crew.stopping) {
@@ -238,6 +236,7 @@ crew_thread(void *unused)
         }
     }
     pthread_mutex_unlock(&crew.lock);
+    tl_ballast_drop();
     return NULL;
 }
 
@@ -367,14 +366,6 @@ tl_pool_set_threads(size_t count)
     }
     stop_crew(count == 0 ? tl_pool_available() : count, false);
     return TL_OK;
-}
-
-void
-tl_pool_on_thread_start(void (*hook)(void))
-{
-    pthread_mutex_lock(&crew.lock);
-    crew.on_thread_start = hook;
-    pthread_mutex_unlock(&crew.lock);
 }
 
 void

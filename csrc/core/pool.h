@@ -29,9 +29,6 @@ tl_status tl_pool_set_threads(size_t count);
 /* CPUs by affinity and cgroup quota. */
 size_t tl_pool_available(void);
 
-/* Called once at the start of every crew thread; set before the first job. */
-void tl_pool_on_thread_start(void (*hook)(void));
-
 /* Ends the crew for good: queued and later jobs fail. For the end of the process. */
 void tl_pool_close(void);
 

@@ -1,15 +1,18 @@
 /* One primitive a step, made for one image in plain nhwc, with the weights in whatever layout
- * oneDNN likes best. Primitives are made and run by crew threads, which keep OpenMP to one
- * thread each, and scratch comes from the caller's arena: no OpenMP team is ever started. */
+ * oneDNN likes best. Primitives are made and run by crew threads, scratch comes from the
+ * caller's arena, and memory.c answers in OpenMP's place: no team of threads is ever started.
+ */
 #include "dnnl/backend.h"
 
-#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/arena.h"
+#include "core/ballast.h"
+#include "core/cpu.h"
 #include "core/pool.h"
+#include "dnnl/memory.h"
 
 static dnnl_engine_t engine; /* made by tl_dnnl_open, never changed */
 static char version_text[32];
@@ -35,10 +38,20 @@ translate(dnnl_status_t result, const char *call)
 
 /* --- opening ---------------------------------------------------------------------------- */
 
-static void
-keep_to_one_thread(void)
+/* Tells oneDNN of the limit. Without one it takes all that it knows, VNNI and bfloat16 too. */
+static tl_status
+limit_isa(void)
 {
-    omp_set_num_threads(1);
+    static const dnnl_cpu_isa_t known[] = {
+        [TL_ISA_SSE41] = dnnl_cpu_isa_sse41,
+        [TL_ISA_AVX2] = dnnl_cpu_isa_avx2,
+        [TL_ISA_AVX512] = dnnl_cpu_isa_avx512_core,
+    };
+    const tl_isa isa = tl_cpu_isa();
+    if (!tl_cpu_is_limited() || isa == TL_ISA_BASELINE) {
+        return TL_OK;
+    }
+    return translate(dnnl_set_max_cpu_isa(known[isa]), "dnnl_set_max_cpu_isa");
 }
 
 tl_status
@@ -49,10 +62,13 @@ tl_dnnl_open(void)
         const dnnl_version_t *v = dnnl_version();
         (void)snprintf(version_text, sizeof version_text, "%d.%d.%d", v->major, v->minor,
                        v->patch);
+        tl_dnnl_memory_open();
+        TL_TRY(tl_ballast_hold());
+        TL_TRY(limit_isa());
         DNNL_TRY(dnnl_engine_create, &engine, dnnl_cpu, 0);
-        tl_pool_on_thread_start(keep_to_one_thread);
     }
 done:
+    tl_ballast_drop();
     return status;
 }
 
@@ -240,6 +256,7 @@ prepare(tl_kernel *kernel, const tl_step *step)
                          tl_step_kind_name(step->kind));
         goto done;
     }
+    TL_TRY(tl_ballast_hold());
     TL_TRY(make_attributes(&attributes, step));
     TL_TRY(step->kind == TL_STEP_DENSE ? describe_dense(p, step, attributes)
                                        : describe_convolution(p, step, attributes));
@@ -279,6 +296,7 @@ reorder(const_dnnl_memory_desc_t to_layout, void *to, const_dnnl_memory_desc_t f
     dnnl_memory_t src = NULL;
     dnnl_memory_t dst = NULL;
 
+    TL_TRY(tl_ballast_hold());
     DNNL_TRY(dnnl_reorder_primitive_desc_create, &description, from_layout, engine, to_layout,
              engine, NULL);
     DNNL_TRY(dnnl_primitive_create, &move, description);
@@ -346,6 +364,7 @@ bind(void **out, const tl_kernel *kernel, void *packed, void *scratch)
     b->arguments[WEIGHTS].arg = DNNL_ARG_WEIGHTS;
     b->arguments[BIAS].arg = DNNL_ARG_BIAS;
     b->arguments[SCRATCH].arg = DNNL_ARG_SCRATCHPAD;
+    TL_TRY(tl_ballast_hold());
     DNNL_TRY(dnnl_stream_create, &b->stream, engine, dnnl_stream_default_flags);
     DNNL_TRY(dnnl_memory_create, &b->arguments[SRC].memory, p->src, engine, DNNL_MEMORY_NONE);
     DNNL_TRY(dnnl_memory_create, &b->arguments[DST].memory, p->dst, engine, DNNL_MEMORY_NONE);
@@ -371,6 +390,7 @@ forward(const tl_kernel *kernel, const tl_step *step, void *bound, float *dst, c
     binding *b = bound;
     (void)step;
     (void)residual; /* lies in dst */
+    TL_TRY(tl_ballast_hold());
     DNNL_TRY(dnnl_memory_set_data_handle, b->arguments[SRC].memory, (void *)(uintptr_t)src);
     DNNL_TRY(dnnl_memory_set_data_handle, b->arguments[DST].memory, dst);
     DNNL_TRY(dnnl_primitive_execute, p->primitive, b->stream, ARGUMENTS, b->arguments);
@@ -395,6 +415,10 @@ tl_dnnl_gemm(float *c, const float *a, const float *b, const tl_gemm *shape)
     const dnnl_dim_t m = (dnnl_dim_t)shape->m;
     const dnnl_dim_t n = (dnnl_dim_t)shape->n;
     const dnnl_dim_t k = (dnnl_dim_t)shape->k;
+    const tl_status status = tl_ballast_hold();
+    if (status != TL_OK) {
+        return status;
+    }
     return translate(dnnl_sgemm(shape->transpose_a ? 'T' : 'N', shape->transpose_b ? 'T' : 'N',
                                 m, n, k, 1.0F, a, shape->transpose_a ? m : k, b,
                                 shape->transpose_b ? k : n, shape->beta, c, n),

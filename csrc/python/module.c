@@ -2,7 +2,10 @@
 #define TL_IMPORTS_NUMPY
 #include "binding.h"
 
+#include <stdlib.h>
+
 #include "core/arena.h"
+#include "core/cpu.h"
 #include "core/pool.h"
 #include "dnnl/backend.h"
 #include "image/pixels.h"
@@ -41,7 +44,9 @@ config(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return Py_BuildValue("{s:s,s:s}", "onednn", tl_dnnl_version(), "isa", tl_dnnl_isa());
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:n}", "onednn", tl_dnnl_version(), "onednn_isa",
+                         tl_dnnl_isa(), "cpu_isa", tl_isa_name(tl_cpu_detected()), "used_isa",
+                         tl_isa_name(tl_cpu_isa()), "cpus", (Py_ssize_t)tl_pool_available());
 }
 
 static PyObject *
@@ -102,7 +107,7 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
     {"get_num_threads", get_num_threads, METH_NOARGS, "The size of the crew."},
-    {"config", config, METH_NOARGS, "Versions and instruction set in use."},
+    {"config", config, METH_NOARGS, "Versions, instruction sets and CPUs."},
     {"fail_allocation", fail_allocation, METH_O,
      "Testing: let the n-th allocation from now on fail."},
     {NULL, NULL, 0, NULL},
@@ -113,6 +118,19 @@ add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
 {
     *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
     return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+}
+
+/* The environment's limit on instruction sets; ImportError where it names none. */
+static int
+limit_isa(void)
+{
+    const char *name = getenv("TLCORE_MAX_CPU_ISA");
+    if (name != NULL && name[0] != '\0' && !tl_cpu_limit(name)) {
+        PyErr_Format(PyExc_ImportError,
+                     "TLCORE_MAX_CPU_ISA must be sse41, avx2 or avx512, not \"%.32s\"", name);
+        return -1;
+    }
+    return 0;
 }
 
 static int
@@ -131,6 +149,9 @@ module_exec(PyObject *module)
         PyExc_RuntimeError, NULL);
     if (state->backend_error == NULL ||
         PyModule_AddObjectRef(module, "BackendError", state->backend_error) < 0) {
+        return -1;
+    }
+    if (limit_isa() < 0) {
         return -1;
     }
     tl_detail_clear();

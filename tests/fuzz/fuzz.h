@@ -15,21 +15,12 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t count);
 const char *__asan_default_options(void);
-const char *__lsan_default_suppressions(void);
 
 /* A refused allocation answers NULL, as outside the sanitizer. */
 const char *
 __asan_default_options(void)
 {
     return "allocator_may_return_null=1";
-}
-
-/* What libgomp keeps for a thread goes with the thread; LeakSanitizer may look in just between.
- */
-const char *
-__lsan_default_suppressions(void)
-{
-    return "leak:libgomp";
 }
 
 int
