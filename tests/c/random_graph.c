@@ -84,7 +84,7 @@ sensible_attributes(tl_node *node, reader *bytes)
         node->batch_normalization.epsilon = 1e-3F * (float)(1 + a % 4);
         break;
     case TL_OP_RELU:
-        node->relu.max_value = a % 16 == 15 ? 2.5F : a % 2 == 0 ? 6.0F : INFINITY;
+        node->relu.max_value = a % 64 == 63 ? 2.5F : a % 2 == 0 ? 6.0F : INFINITY;
         break;
     case TL_OP_ACTIVATION:
         node->activation.function = (tl_function)(a % TL_FUNCTION_COUNT);
@@ -528,7 +528,7 @@ random_case_read(random_case *out, const unsigned char *bytes, size_t count)
     c.choices = (unsigned)(take(&r) + 256 * take(&r));
     const size_t head = take(&r);
     reader head_bytes = {&(const unsigned char){(unsigned char)take(&r)}, 1, true};
-    r.sober = c.seed % 4 != 3;
+    r.sober = c.seed % 8 != 7;
     TL_TRY(read_input(&c, &r));
     while (r.left > 0 && c.graph->count < MOST_NODES) {
         if (*r.next >= 248) {
@@ -542,8 +542,8 @@ random_case_read(random_case *out, const unsigned char *bytes, size_t count)
             (void)checked_add(&c, c.graph, &node);
         }
     }
-    if (head >= 96) {
-        read_head(&c, head - 96, &head_bytes);
+    if (head >= 48) {
+        read_head(&c, head - 48, &head_bytes);
     }
     c.stop = ends < 160 ? c.graph->count - 1 : to % c.graph->count;
     c.start = ends % 4 != 3 ? 0 : from % (c.stop + 1);
