@@ -36,6 +36,12 @@ _BYTES_A_PIXEL, _BYTES_BESIDE = 10, 1 << 26
 _SCANS = 12
 # Of an uncompressed TIFF file, each decoded by a call of its own.
 _PIECES = 1 << 18
+# Pixels that a byte may stand for, of which no encoder makes more of a blank picture (WebP's
+# lossless one does); for PNG and TIFF with one bit a pixel. Beyond that a file is cut short or a
+# bomb. The share of the limit that any file may have is 4 million pixels for Pillow's default.
+_PIXELS_A_BYTE = {"BMP": 128, "GIF": 1400, "JPEG": 512, "PNG": 8256, "PPM": 8, "TIFF": 32768}
+_PIXELS_A_BYTE |= {"WEBP": 1024}
+_FREE_SHARE = 3 / 64
 # Of tags, beyond the size of the file that they lie in.
 _TAG_BYTES = 1 << 26
 _BITS_PER_SAMPLE, _TILE_WIDTH, _TILE_LENGTH = 258, 322, 323
@@ -68,16 +74,23 @@ def opened(content: bytes) -> ImageFile:
     kind = _format_of(content[:16])
     if kind is None:
         raise UnidentifiedImageError("it begins like none of them")
-    limited = max_pixels() is not None
-    scans = _check_header(kind, content) if limited else 1
+    limit = max_pixels()
+    scans = 1 if limit is None else _check_header(kind, content)
     try:
         img: ImageFile = _reader(kind)(io.BytesIO(content))
     except (SyntaxError, IndexError, TypeError, struct.error) as error:
         raise UnidentifiedImageError("its header is broken") from error
-    if limited:
+    if limit is not None:
         _check(_decoded_size(img), _pixel_bytes(img), len(content), scans)
         if len(img.tile) > _PIECES:
             raise Refused(f"is cut into {len(img.tile)} pieces, and at most {_PIECES} are read")
+        width, height = img.size
+        possible = int(limit * _FREE_SHARE) + len(content) * _pixels_a_byte(img, content)
+        if width * height > possible:
+            raise Refused(
+                f"has {width} x {height} pixels in {len(content)} bytes, and at most {possible} "
+                "are read from so few"
+            )
     return img
 
 
@@ -201,9 +214,20 @@ def _pixel_bytes(img: ImageFile) -> int:
     if img.format == "JPEG":
         return max(_PIXEL, 4 + 2 * len(img.getbands()))
     if img.format == "TIFF":
-        bits = img.tag_v2.get(_BITS_PER_SAMPLE, 1)  # type: ignore[attr-defined]
-        return max(_PIXEL, 5 + (sum(bits) if isinstance(bits, tuple) else int(bits)) // 8)
+        return max(_PIXEL, 5 + _tiff_bits(img) // 8)
     return _PIXEL
+
+
+def _pixels_a_byte(img: ImageFile, content: bytes) -> int:
+    most = _PIXELS_A_BYTE[img.format or ""]
+    if img.format == "PNG":
+        return most // max(1, _headers.png_bits(content))
+    return most // max(1, _tiff_bits(img)) if img.format == "TIFF" else most
+
+
+def _tiff_bits(img: ImageFile) -> int:
+    bits = img.tag_v2.get(_BITS_PER_SAMPLE, 1)  # type: ignore[attr-defined]
+    return sum(bits) if isinstance(bits, tuple) else int(bits)
 
 
 class _Place:

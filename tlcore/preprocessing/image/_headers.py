@@ -54,6 +54,12 @@ def tag_bytes(data: bytes) -> int:
     return sum(min(size, len(data)) for size in sizes if size > word)
 
 
+def png_bits(data: bytes) -> int:
+    """Bits a pixel of a PNG file; 0 if it does not begin with its header."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+    return data[24] * channels.get(data[25], 0) if data[12:16] == b"IHDR" and len(data) > 25 else 0
+
+
 def gif_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of the canvas after the first frame, which may stand out of it."""
 

@@ -150,7 +150,7 @@ def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes]:
                     f"Picture {name} is a file of {found.st_size} bytes, and at most {limit} are "
                     "read (raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
                 )
-            return name, file.read(-1 if limit is None else limit + 1)
+            return name, file.read(found.st_size)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Picture {name} does not exist.") from error
     except PermissionError as error:
