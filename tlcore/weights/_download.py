@@ -11,6 +11,9 @@ from typing import Any
 
 from tlcore.training.progress import is_interactive
 
+# No file that is asked for has a tenth of it: a server that sends on must not fill the disk.
+_MOST_BYTES = 1 << 28
+
 
 class _Bar:
     """A line that counts, as pooch drives it: it sets `total` and calls update, reset, close.
@@ -28,6 +31,8 @@ class _Bar:
     def update(self, count: int) -> None:
         """Another `count` bytes have come."""
         self._done += count
+        if max(self._done, self.total) > _MOST_BYTES:
+            raise OSError(f"the server sends more than {_MOST_BYTES} bytes")
         if self._shown and (time.monotonic() - self._drawn > 0.1 or self._done == self.total):
             self._drawn = time.monotonic()
             print(
