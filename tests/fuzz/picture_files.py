@@ -1,4 +1,4 @@
-"""Pictures of every kind that Pillow writes, small, for the campaigns and harnesses beside this file.
+"""Small pictures of every kind that Pillow writes, for the campaigns and harnesses beside them.
 
 `originals()` is a list of (extension, content); `places(content)` says where a format keeps sizes
 and lengths; `repaired(extension, content)` makes a PNG's checksums right again, without which a
