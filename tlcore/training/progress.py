@@ -105,6 +105,7 @@ class Progbar:
         self._after_first: float | None = None
         self._last_drawn = 0.0
         self._drawn_width = 0
+        self._line_is_open = False
 
     def update(self, step: int, logs: Mapping[str, float]) -> None:
         """After step number `step` (from 1): redraw the bar if it is time."""
@@ -115,6 +116,7 @@ class Progbar:
             if self._screen.redraw(text):
                 self._drawn_width = width
                 self._last_drawn = now
+                self._line_is_open = True
 
     def finish(self, step: int, logs: Mapping[str, float]) -> None:
         """The last drawing of the epoch, after `step` steps."""
@@ -130,6 +132,13 @@ class Progbar:
                 f"{_pace(seconds)}{_values(logs)}\n"
             )
         self._screen.show(text)
+        self._line_is_open = False
+
+    def leave(self) -> None:
+        """End the line of a bar that will not be finished: what comes next begins a new one."""
+        if self._line_is_open:
+            self._line_is_open = False
+            self._screen.show("\n")
 
     def _seconds_a_step(self, step: int, now: float) -> float:
         """Mean seconds a step; the first, slow one is left out as soon as there are others."""

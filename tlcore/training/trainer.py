@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -134,12 +135,14 @@ class Trainer(Compiling):
                 self._keeping(
                     compiled, validation, keep_features, arrays=epochs - initial_epoch > 1
                 ) as validation_prefix,
+                ExitStack() as stack,
             ):
                 if keep_features is not False and source.scope is not None:
                     self._say_keeping(compiled)
                 if validation is not None:  # said now, not in the middle of a progress bar
                     steps_of_one_pass(validation, validation_steps, "validation_steps")
                 listeners = _listeners(callbacks, self._model, verbose, epochs, steps, history=True)
+                stack.enter_context(listeners)
                 self.stop_training = False
                 listeners.on_train_begin()
                 stream = Stream(source)
@@ -327,7 +330,8 @@ class Trainer(Compiling):
         self._accept(None, source)
         listeners = _listeners(callbacks, self._model, verbose, 1, planned_steps(source, steps))
         scorer, start = compiled.make_scorer()
-        with self._keeping(compiled, source, keep_features, arrays=False, start=start) as prefix:
+        keeping = self._keeping(compiled, source, keep_features, arrays=False, start=start)
+        with keeping as prefix, listeners:
             means = self._test(
                 compiled, scorer, prefix, Stream(source), steps, listeners, name="steps"
             )
@@ -425,7 +429,8 @@ class Trainer(Compiling):
         listeners = _listeners(callbacks, self._model, verbose, 1, planned_steps(source, steps))
         outputs: list[FloatArray] = []
         self.stop_predicting = False
-        with self._keeping(compiled, source, keep_features, arrays=False) as prefix:
+        keeping = self._keeping(compiled, source, keep_features, arrays=False)
+        with keeping as prefix, listeners:
             listeners.on_predict_begin()
             walked = walk(
                 Stream(source), steps_of_one_pass(source, steps, "steps"), prefix, across=False
