@@ -139,7 +139,6 @@ def check(
 @settings(
     max_examples=EXAMPLES,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(asked=flows.filter(lambda asked: asked["seed"] is not None))
 def test_the_same_seed_gives_the_same_batches(folder: Path, asked: dict) -> None:

@@ -113,10 +113,10 @@ class Progbar:
         seconds = self._seconds_a_step(step, now)
         if self._mode is Mode.BAR and now - self._last_drawn >= REFRESH_SECONDS:
             text, width = self._bar(step, now, seconds, logs, last=False)
+            self._line_is_open = self._screen.is_open  # also if Ctrl-C comes in the middle
             if self._screen.redraw(text):
                 self._drawn_width = width
                 self._last_drawn = now
-                self._line_is_open = True
 
     def finish(self, step: int, logs: Mapping[str, float]) -> None:
         """The last drawing of the epoch, after `step` steps."""

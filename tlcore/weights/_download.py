@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlcore.training.progress import is_interactive
+from tlcore.utils.interrupts import held_back
 
 # No file that is asked for has a tenth of it: a server that sends on must not fill the disk.
 _MOST_BYTES = 1 << 28
@@ -71,7 +72,8 @@ def download(url: str, target: Path, known_hash: str | None, check: Callable[[Pa
         logger.setLevel("WARNING")  # it would tell the temporary name
         target.parent.mkdir(parents=True, exist_ok=True)
         pooch.retrieve(url, known_hash, fname=beside.name, path=beside.parent, downloader=fetch)
-        check(beside)
+        with held_back():
+            check(beside)
         beside.replace(target)
     except RequestException as err:
         if err.response is not None:
