@@ -307,7 +307,7 @@ def conversions(folder: Path, count: int, seed: int) -> Counter[str]:
 
 
 @contextmanager
-def server(folder: Path, name: str, content: bytes, pause: float) -> Iterator[str]:
+def server(content: bytes, pause: float) -> Iterator[str]:
     """The address of a server that sends `content` slowly."""
 
     class Slow(http.server.BaseHTTPRequestHandler):
@@ -364,7 +364,7 @@ def downloads(folder: Path, count: int, seed: int) -> Counter[str]:
         if NAME in found:
             assert (cache / NAME).read_bytes() == content
 
-    with server(folder, NAME, content, 0.005) as address:
+    with server(content, 0.005) as address:
         weights._cache, weights._WEIGHTS_URL = lambda: cache, address
         sys.stderr = io.StringIO()
         try:

@@ -151,12 +151,17 @@ def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes]:
                     "read (raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
                 )
             return name, file.read(found.st_size)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"Picture {name} does not exist.") from error
-    except PermissionError as error:
-        raise PermissionError(f"No permission to read picture {name}.") from error
     except OSError as error:
-        raise OSError(f"Picture {name} cannot be read ({error.strerror}).") from error
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: OSError) -> OSError:
+    """The exception that says why the picture file `name` cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"Picture {name} does not exist.")
+    if isinstance(error, PermissionError):
+        return PermissionError(f"No permission to read picture {name}.")
+    return OSError(f"Picture {name} cannot be read ({error.strerror}).")
 
 
 def _open_at_once(path: str, flags: int) -> int:
