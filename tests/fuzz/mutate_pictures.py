@@ -26,7 +26,7 @@ def prepare() -> None:
 
     for _, content in picture_files.originals():  # imports and tables come on first use
         for color_mode in ("grayscale", "rgb", "rgba"):
-            with contextlib.suppress(OSError):  # Lab has no way to the others
+            with contextlib.suppress(OSError, ValueError):  # Lab has no way to the others
                 img_to_array(load_img(io.BytesIO(content), color_mode, (9, 9), "bilinear"))
 
 

@@ -26,6 +26,9 @@ from tlcore.preprocessing.image import _decoding
 RAISE = "(raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
 
 
+UNLIKE = files.originals()[: -3 - len(files._photos())]  # those that differ from each other
+
+
 def written(img: Image.Image, kind: str, **options) -> bytes:
     data = io.BytesIO()
     img.save(data, kind, **options)
@@ -134,10 +137,10 @@ def test_a_large_blank_picture_is_no_bomb(kind: str, mode: str, options: dict) -
     assert image.load_img(io.BytesIO(content), "grayscale", (2, 3)).size == (3, 2)
 
 
-@pytest.mark.parametrize("number", range(37))
+@pytest.mark.parametrize("number", range(len(UNLIKE)))
 def test_few_bytes_are_not_many_pixels(number: int) -> None:
     """A header that says 8,000 x 8,000 before a few thousand bytes: refused, or at once damaged."""
-    extension, content = files.originals()[number]
+    extension, content = UNLIKE[number]
     changed = files.repaired(extension, files.resized(content, 8000, 8000))
     if changed == content:
         pytest.skip("sizes of TIFF files and of lossy WebP files are not set by this test")
@@ -219,6 +222,18 @@ def test_texts_of_a_png_that_expand() -> None:
     assert "damaged" in refused(content[:33] + chunk * 20 + content[33:], OSError)
 
 
+def test_a_picture_that_cannot_be_resized_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow up to 10 resizes 16-bit pictures by their nearest neighbours alone."""
+
+    def resize(*_: object, **more: object) -> None:
+        raise ValueError("image has wrong mode")
+
+    content = written(Image.fromarray(np.zeros((4, 4), np.uint16)), "PNG")
+    monkeypatch.setattr(Image.Image, "resize", resize)
+    with pytest.raises(ValueError, match=r"<in memory> has Pillow's mode 'I(;16)?', which"):
+        image.load_img(io.BytesIO(content), "grayscale", (2, 2), "bilinear")
+
+
 # --- what is read ---------------------------------------------------------------------------------
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
@@ -246,7 +261,7 @@ def test_other_formats_are_refused_whatever_the_name(
 
 
 def test_the_name_does_not_matter(tmp_path: Path) -> None:
-    for k, (_, content) in enumerate(files.originals()[:37]):
+    for k, (_, content) in enumerate(UNLIKE):
         (tmp_path / f"{k}.jpg").write_bytes(content)
         try:
             expected = Image.open(io.BytesIO(content)).convert("RGB")
@@ -258,6 +273,8 @@ def test_the_name_does_not_matter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP", "MPO"])
 def test_the_first_of_several_pictures_is_read(kind: str) -> None:
+    if kind == "MPO" and Image.__version__ < "10.2":
+        pytest.skip("this release of Pillow writes MPO files that nothing reads")
     frames = [Image.fromarray(files._noise(20, 30, 3, seed)) for seed in range(3)]
     exact = {"lossless": True} if kind == "WEBP" else {}
     content = written(frames[0].copy(), kind, save_all=True, append_images=frames[1:], **exact)
@@ -268,10 +285,10 @@ def test_the_first_of_several_pictures_is_read(kind: str) -> None:
         np.testing.assert_array_equal(found, np.asarray(frames[0]))
 
 
-@pytest.mark.parametrize("number", range(37))
+@pytest.mark.parametrize("number", range(len(UNLIKE)))
 def test_a_file_cut_anywhere_is_read_or_refused(number: int) -> None:
-    _, content = files.originals()[number]
-    for size in (*range(64), *range(64, len(content), len(content) // 50)):
+    _, content = UNLIKE[number]
+    for size in (*range(0, 64, 5), *range(64, len(content), len(content) // 20)):
         with contextlib.suppress(OSError, ValueError):
             image.load_img(io.BytesIO(content[:size]))
 
@@ -279,21 +296,22 @@ def test_a_file_cut_anywhere_is_read_or_refused(number: int) -> None:
 # --- memory ---------------------------------------------------------------------------------------
 
 MEASURE = """
-import io, sys
+import sys
 from tlcore.preprocessing.image import _decoding, load_img
 
 def peak():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmHWM"))
 
-load_img(sys.argv[2], "rgba", (4, 4), "bilinear")
-with open("/proc/self/clear_refs", "w") as file:
-    file.write("5")
-before = peak()
-with open(sys.argv[1], "rb") as file:
-    allowed = _decoding.cost(_decoding.opened(file.read()))
-load_img(sys.argv[1], "rgba", (4, 4), "bilinear")
-print(peak() - before, allowed)
+for large, small in zip(sys.argv[1::2], sys.argv[2::2]):
+    load_img(small, "rgba", (4, 4), "bilinear")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = peak()
+    with open(large, "rb") as file:
+        allowed = _decoding.cost(_decoding.opened(file.read()))
+    load_img(large, "rgba", (4, 4), "bilinear")
+    print(peak() - before, allowed)
 """
 
 LARGE = [
@@ -309,21 +327,25 @@ LARGE = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "mode", "options"), LARGE, ids=str)
-def test_memory_is_what_was_reckoned(kind: str, mode: str, options: dict, tmp_path: Path) -> None:
-    small = Image.fromarray(files._noise(50, 50, 3)).convert("RGB")
-    img = (small.quantize() if mode == "P" else small.convert(mode)).resize((1600, 1600))
-    for name, one in (("large", img), ("small", img.resize((8, 8)))):
-        (tmp_path / name).write_bytes(written(one, kind, **options))
+def test_memory_is_what_was_reckoned(tmp_path: Path) -> None:
+    original = Image.fromarray(files._noise(50, 50, 3)).convert("RGB")
+    paths = []
+    for k, (kind, mode, options) in enumerate(LARGE):
+        img = original.quantize() if mode == "P" else original.convert(mode)
+        for name, side in (("large", 1600), ("small", 8)):
+            path = tmp_path / f"{name}{k}"
+            path.write_bytes(written(img.resize((side, side)), kind, **options))
+            paths.append(path)
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path / "large"), str(tmp_path / "small")],
+        [sys.executable, "-c", MEASURE, *map(str, paths)],
         capture_output=True,
         text=True,
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    taken, reckoned = map(int, done.stdout.split())
-    assert taken <= reckoned + (tmp_path / "large").stat().st_size + (8 << 20)
+    for line, path, of in zip(done.stdout.splitlines(), paths[::2], LARGE, strict=True):
+        taken, reckoned = map(int, line.split())
+        assert taken <= reckoned + path.stat().st_size + (4 << 20), of
 
 
 def test_pictures_decoded_together_share_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,3 +391,25 @@ def test_a_folder_with_a_bomb_names_it(tmp_path: Path) -> None:
             next(flow)
     (tmp_path / "a" / "1.png").write_bytes(written(Image.new("RGB", (9, 9)), "PNG"))
     assert next(flow)[0].shape == (3, 4, 4, 3)
+
+
+def test_a_reader_that_does_not_fit_the_model_makes_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file may say that pictures are read with 32,768 x 32,768 pixels: twelve gigabytes."""
+    import tlcore
+
+    (tmp_path / "x.png").write_bytes(written(Image.new("RGB", (9, 9)), "PNG"))
+    model = tlcore.Sequential(
+        [
+            tlcore.layers.GlobalAveragePooling2D(input_shape=(8, 8, 3)),
+            tlcore.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.class_indices = {"a": 0, "b": 1}
+    reader = {"target_size": (8, 8), "color_mode": "rgb", "interpolation": "nearest"}
+    model.reader = reader
+    assert set(model.predict_image(tmp_path / "x.png")) == {"a", "b"}
+    model.reader = {**reader, "target_size": (32768, 32768)}
+    with pytest.raises(ValueError, match=r"target_size=\(32768, 32768\), and its input has the sh"):
+        model.predict_image(tmp_path / "x.png")

@@ -494,7 +494,7 @@ class Trainer(Compiling):
                 "from a generator whose preprocessing_function is None or tlcore's own, and it is "
                 "not set: prepare the picture yourself and call predict."
             )
-        picture = read_picture(path, model.reader)
+        picture = read_picture(path, model.reader, model.input_shape[1:])
         scores = self.predict_on_batch(picture[np.newaxis])[0]
         return label_scores(scores, model.class_indices, top)
 

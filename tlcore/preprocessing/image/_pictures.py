@@ -108,7 +108,13 @@ def load_img(
             return img
         resample = Image.Resampling[interpolation.upper()]
         box = _centre_box(img.size, size) if keep_aspect_ratio else None
-        return img.resize((size[1], size[0]), resample, box=box)
+        try:
+            return img.resize((size[1], size[0]), resample, box=box)
+        except ValueError as error:  # older releases of Pillow do so for 16-bit pictures
+            raise ValueError(
+                f"Picture {name} has Pillow's mode {img.mode!r}, which this release of Pillow does "
+                f"not resize with interpolation={interpolation!r} ({_one_line(error)})."
+            ) from error
 
 
 @contextmanager
