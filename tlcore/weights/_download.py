@@ -67,7 +67,12 @@ def download(url: str, target: Path, known_hash: str | None, check: Callable[[Pa
     logger = pooch.get_logger()
     level = logger.level
     bar = _Bar(target.name)
-    fetch: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
+    answers: list[Any] = []
+
+    def keep(answer: Any, *_: Any, **__: Any) -> None:
+        answers.append(answer)
+
+    fetch: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30, hooks={"response": keep})
     try:
         logger.setLevel("WARNING")  # it would tell the temporary name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,12 +81,12 @@ def download(url: str, target: Path, known_hash: str | None, check: Callable[[Pa
             check(beside)
         beside.replace(target)
     except RequestException as err:
-        if err.response is not None:
-            err.response.close()  # pooch leaves a refused answer open
         raise OSError(_reason(err)) from err
     except ValueError as err:  # another hash, or refused by `check`
         raise OSError(f"what came is not the file: {err}") from err
     finally:
+        for answer in answers:  # pooch leaves one open that it has not read to its end
+            answer.close()
         logger.setLevel(level)
         bar.close()
         beside.unlink(missing_ok=True)
