@@ -149,8 +149,6 @@ def test_few_bytes_are_not_many_pixels(number: int) -> None:
 
 # --- other costs ----------------------------------------------------------------------------------
 
-IFD = {"little": "<", "big": ">"}
-
 
 def tiff(*entries: tuple[int, int, int, int], tail: bytes = b"") -> bytes:
     """A TIFF file with these (tag, type, count, value) entries."""
