@@ -424,9 +424,9 @@ def test_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for name in ("fsync", "replace", "open"):
+    for name in ("os.fsync", "os.replace", "builtins.open"):
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, full)
+            patch.setattr(name, full)
             with pytest.raises(OSError, match=r"No space left on device: '.*m\.h5'"):
                 save_model(model, tmp_path / "m.h5")
         assert (tmp_path / "m.h5").read_bytes() == before

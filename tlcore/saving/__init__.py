@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlcore.saving._files import PathLike, as_path, write_file
+from tlcore.utils.interrupts import held_back
 
 if TYPE_CHECKING:
     import h5py
@@ -220,6 +221,11 @@ def _check_built(model: Model, what: str) -> None:
 
 def _image(fill: Callable[[h5py.File], None]) -> bytes:
     """The bytes of an HDF5 file made by `fill`, all in memory: HDF5 handles full disks badly."""
+    with held_back():  # until the last of h5py's objects has gone with the function's frame
+        return _filled(fill)
+
+
+def _filled(fill: Callable[[h5py.File], None]) -> bytes:
     import h5py
 
     # HDF5 opens a name once: not for two threads, nor in a child whose parent was just saving.
