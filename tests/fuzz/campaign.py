@@ -53,7 +53,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -368,6 +369,15 @@ def _judged(
     elif verdict == "fine" and peak > limits.memory:
         verdict, detail = "large", f"{peak >> 20} MiB"
     return {"verdict": verdict, "outcome": outcome, "detail": detail, "cpu": cpu, "peak": peak}
+
+
+@contextmanager
+def scratch_file(name: str, content: bytes) -> Iterator[Path]:
+    """A file for a moment, for `prepare`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        yield path
 
 
 # --- the parent -----------------------------------------------------------------------------------

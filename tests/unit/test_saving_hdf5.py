@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
+from tlcore.saving import load_model
 from tlcore.saving.hdf5.objects import Object, Tree
 from tlcore.saving.hdf5.source import Cursor, Damage, lookup3
 from tlcore.saving.hdf5.storage import Values
@@ -253,3 +254,15 @@ def test_cursor_never_reads_past_its_end() -> None:
             for _ in range(25):
                 cursor.number(random.choice((1, 2, 4, 8)))
         assert 0 <= cursor.at <= size
+
+
+@pytest.mark.parametrize("place", [9, 12, 20, 30, 44, 47])
+def test_damage_in_the_first_block_is_told_in_one_line(tmp_path: Path, place: int) -> None:
+    with h5py.File(tmp_path / "x.h5", "w", libver=NEW):
+        pass
+    content = bytearray((tmp_path / "x.h5").read_bytes())
+    content[place] ^= 4
+    (tmp_path / "x.h5").write_bytes(content)
+    with pytest.raises(ValueError, match=r"is not a whole HDF5 file \([^\n]+\)\.$") as caught:
+        load_model(tmp_path / "x.h5")
+    assert "\n" not in str(caught.value)

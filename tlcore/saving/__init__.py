@@ -7,6 +7,7 @@ names and the way pictures are read travel with both.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -217,7 +218,9 @@ def _image(fill: Callable[[h5py.File], None]) -> bytes:
     """The bytes of an HDF5 file made by `fill`, all in memory: HDF5 handles full disks badly."""
     import h5py
 
-    with h5py.File("image.h5", "w", driver="core", backing_store=False) as root:
+    # HDF5 knows files by their names, and refuses a second one of a name that another thread uses.
+    name = f"tlcore-{secrets.token_hex(8)}.h5"
+    with h5py.File(name, "w", driver="core", backing_store=False) as root:
         fill(root)
         root.flush()
         image: bytes = root.id.get_file_image()

@@ -71,7 +71,7 @@ class Source:
             raise Damage("its structure is too large")
         found = self.signed(at, size, magic).data
         if len(found) < 4 or lookup3(found[:-4]) != int.from_bytes(found[-4:], "little"):
-            raise Damage(f"the {magic.decode(errors='replace')} at {at} has a wrong checksum")
+            raise Damage(f"the structure at {at} has a wrong checksum")
         return Cursor(found[:-4], len(magic))
 
     # --- values ---------------------------------------------------------------------------------
