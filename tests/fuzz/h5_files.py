@@ -123,7 +123,7 @@ def places(name: str) -> tuple[int, ...]:
 
         source.Source.read = recorded  # type: ignore[method-assign]
         try:
-            tree = Tree(file)  # type: ignore[arg-type]
+            tree = Tree(file, file.seek(0, 2))  # type: ignore[arg-type]
             walk(tree.root)
         finally:
             source.Source.read = plain  # type: ignore[method-assign]
@@ -323,7 +323,7 @@ def _data(random: Random, file: h5py.File) -> None:
         _bomb(random, file, name, values)
         return
     elif kind == 11:
-        values = np.broadcast_to(values, (*values.shape,)) * np.float32(1e30) * np.float32(1e30)
+        values = np.full(values.shape, 1e300)
     del file[name]
     file.create_dataset(name, data=values, **how)
 

@@ -63,7 +63,7 @@ def compared(tree: Tree, ours: Object, theirs: Any) -> int:
 
 def same(path: Path) -> int:
     with open(path, "rb", buffering=0) as file, h5py.File(path, "r") as theirs:
-        tree = Tree(file)
+        tree = Tree(file, path.stat().st_size)
         return compared(tree, tree.root, theirs)
 
 
@@ -205,8 +205,9 @@ def test_what_is_not_read_is_named(tmp_path: Path, how: Any, version: str, text:
 def test_types_are_named(tmp_path: Path, dtype: Any) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", shape=(2,), dtype=dtype)
-    with open(tmp_path / "x.h5", "rb", buffering=0) as file:
-        tree = Tree(file)
+    path = tmp_path / "x.h5"
+    with open(path, "rb", buffering=0) as file:
+        tree = Tree(file, path.stat().st_size)
         found = Values(tree.object(tree.root.links[b"x"] or 0)).type.name
     names = {"i4": "int32", "S4": "text", "complex64": "compound", "bool": "enumeration"}
     assert found == names.get(dtype, "opaque" if dtype == "V7" else "text")
@@ -223,7 +224,7 @@ def test_every_byte_of_a_new_header_is_under_a_checksum(tmp_path: Path) -> None:
         content[place] ^= 1
         path.write_bytes(content)
         with pytest.raises(Damage), open(path, "rb", buffering=0) as raw:
-            Tree(raw)
+            Tree(raw, path.stat().st_size)
         content[place] ^= 1
 
 
@@ -233,7 +234,7 @@ def test_a_bomb_of_deflate_is_refused_before_it_is_unpacked(tmp_path: Path) -> N
         made = file.create_dataset("x", shape=(4, 4), chunks=(4, 4), compression="gzip", dtype="f4")
         made.id.write_direct_chunk((0, 0), zlib.compress(bytes(200 << 20), 9))
     with open(path, "rb", buffering=0) as raw:
-        tree = Tree(raw)
+        tree = Tree(raw, path.stat().st_size)
         values = Values(tree.object(tree.root.links[b"x"] or 0))
         with pytest.raises(Damage, match="compressed values are damaged"):
             values.read()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import h5py
 
     from tlcore.models import Model
+    from tlcore.saving._hdf5 import File
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
 
@@ -48,13 +49,18 @@ def save_model(
 
     Source: `keras.models.save_model`.
     """
+    path = _target(filepath, overwrite)
+    write_file(path, _written(model, include_optimizer))
+
+
+def _written(model: Model, include_optimizer: bool) -> bytes:
+    """A whole model's file."""
     from tlcore.saving._config import written
     from tlcore.saving._extras import write_extras
     from tlcore.saving._order import effective_flags
     from tlcore.saving._training import write_optimizer
     from tlcore.saving._weights import write_legacy
 
-    path = _target(filepath, overwrite)
     flags = effective_flags(model)
     config = json.dumps(written(model, flags))
     training = model.compile_config() if include_optimizer else None
@@ -70,7 +76,7 @@ def save_model(
         if training is not None:
             write_optimizer(root, model, flags)
 
-    write_file(path, _image(fill))
+    return _image(fill)
 
 
 def load_model(filepath: PathLike, custom_objects: None = None, compile: bool = True) -> Model:
@@ -92,29 +98,50 @@ def load_model(filepath: PathLike, custom_objects: None = None, compile: bool = 
 
     Source: `keras.models.load_model`.
     """
-    from tlcore.saving import _config, _extras, _hdf5, _order, _training, _weights
+    from tlcore.saving import _hdf5
 
     if custom_objects:
         raise ValueError("custom_objects must be None: tlcore has no layers but its own.")
     with _hdf5.opened(filepath) as file:
-        text = file.text("model_config")
-        if text is None:
-            raise file.refuse(
-                "it holds no model, only weights; build the model and call load_weights"
-            )
-        description = _config.parsed(file, text, "model_config")
-        groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
-        budget = sum(dataset.size for group in groups for dataset in group.datasets)
-        extras = _extras.read_extras(file)
-        model = _config.rebuilt(file, description, budget)
-        if not model.built:
-            raise file.refuse("its model does not say what shape its input has")
-        flags = _order.effective_flags(model)
-        _weights.assign(_weights.matched(file, groups, model, flags))
-        _extras.apply_extras(model, extras)
-        if compile and _training.read_compile(file, model):
-            _training.read_optimizer(file, model, _order.effective_flags(model))
+        return _read(file, compile)
+
+
+def _read(file: File, compile: bool) -> Model:
+    """The model of an open file."""
+    from tlcore.saving import _config, _extras, _order, _training, _weights
+
+    text = file.text("model_config")
+    if text is None:
+        raise file.refuse("it holds no model, only weights; build the model and call load_weights")
+    description = _config.parsed(file, text, "model_config")
+    groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
+    budget = sum(dataset.size for group in groups for dataset in group.datasets)
+    extras = _extras.read_extras(file)
+    model = _config.rebuilt(file, description, budget)
+    if not model.built:
+        raise file.refuse("its model does not say what shape its input has")
+    flags = _order.effective_flags(model)
+    _weights.assign(_weights.matched(file, groups, model, flags))
+    _extras.apply_extras(model, extras)
+    if compile and _training.read_compile(file, model):
+        _training.read_optimizer(file, model, _order.effective_flags(model))
     return model
+
+
+def reduced(model: Model) -> tuple[Callable[[bytes], Model], tuple[bytes]]:
+    """What pickle and copy take for `model`: the bytes of its .h5 file, and who reads them.
+
+    Raises:
+        ValueError: a model whose input shape is unknown.
+    """
+    return _restored, (_written(model, include_optimizer=True),)
+
+
+def _restored(content: bytes) -> Model:
+    """The model of `reduced`. Unlike a file it may hold NaN: it is a copy, whatever it is."""
+    from tlcore.saving import _hdf5
+
+    return _read(_hdf5.in_memory("a pickled model", content), compile=True)
 
 
 def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> None:

@@ -220,7 +220,7 @@ class _Reader:
         outputs = {layers[0].name: 0}
         for i, layer in enumerate(layers[1:]):
             inputs = [outputs[name] for name in inbound[layer.name]]
-            outputs[layer.name] = layer.add_to(graph, inputs, str(i))
+            outputs[layer.name] = layer.add_to(graph, inputs, f"/{i}")  # no layer has such a name
         count = sum(math.prod(spec["shape"]) for node in graph.nodes for spec in node["parameters"])
         if count > _SPARE + 4 * self.budget:  # less is left to the check of shapes, which names
             raise ValueError(f"it has {count} weights, and the file holds values for {self.budget}")

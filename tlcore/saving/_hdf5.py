@@ -8,12 +8,12 @@ The reader itself is `tlcore.saving.hdf5`; no byte of a file reaches libhdf5.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tlcore.saving._files import PathLike, as_path
 from tlcore.saving.hdf5.objects import MAGIC, Attribute, Object, Tree
-from tlcore.saving.hdf5.source import Damage
+from tlcore.saving.hdf5.source import Damage, Readable
 from tlcore.saving.hdf5.storage import Outside, Values
 
 MAX_NAMES = 100_000  # weights of one group, layers of one model
@@ -43,17 +43,22 @@ def opened(path: PathLike) -> Iterator[File]:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would wait for ever
         raise ValueError(f"{name} is not a whole HDF5 file (it is not a regular file).")
     with open(name, "rb", buffering=0) as file:  # the system's own errors name the file
-        yield File(name, _tree(name, file))
+        yield File(name, _tree(name, file, os.fstat(file.fileno()).st_size))
 
 
-def _tree(path: Path, file: FileIO) -> Tree:
+def in_memory(name: str, content: bytes) -> File:
+    """The same for bytes that this process, or its parent, has written; `name` says what of."""
+    return File(name, _tree(name, io.BytesIO(content), len(content)), finite=False)
+
+
+def _tree(path: Path | str, file: Readable, size: int) -> Tree:
     if file.read(len(MAGIC)) != MAGIC and zipfile.is_zipfile(file):
         raise ValueError(
             f"{path} is a .keras archive (or another zip file), and tlcore opens .h5 "
             "files: save it in Keras with model.save('name.h5')."
         )
     try:
-        return Tree(file)
+        return Tree(file, size)
     except Damage as err:
         raise ValueError(f"{path} is not a whole HDF5 file ({err}).") from err
 
@@ -67,10 +72,11 @@ class Group:
 
 
 class File:
-    """An open file and the name that its errors carry."""
+    """An open file and the name that its errors carry; `finite`: whether weights must be."""
 
-    def __init__(self, path: Path, tree: Tree) -> None:
+    def __init__(self, path: Path | str, tree: Tree, finite: bool = True) -> None:
         self.path = path
+        self.finite = finite
         self.root = Group("/", tree.root)
         self._tree = tree
 
@@ -253,7 +259,7 @@ class Dataset:
             )
         with np.errstate(over="ignore"):  # what does not fit becomes inf and is refused below
             array = np.ascontiguousarray(self._read(), dtype=np.float32).reshape(shape)
-        if not np.isfinite(array).all():
+        if self._file.finite and not np.isfinite(array).all():
             raise self._file.refuse(f"the data set {self.place!r} holds NaN or infinite values")
         return array
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from functools import cached_property
-from io import RawIOBase
 
-from tlcore.saving.hdf5.source import UNDEFINED, Cursor, Damage, Source
+from tlcore.saving.hdf5.source import UNDEFINED, Cursor, Damage, Readable, Source
 from tlcore.saving.hdf5.structures import FractalHeap, GlobalHeaps, LocalHeap, new_tree, old_tree
 from tlcore.saving.hdf5.types import Type, parsed_space, parsed_type
 
@@ -24,8 +22,8 @@ _MAX_BLOCKS = 10_000  # of one header
 class Tree:
     """An open HDF5 file: its objects by address."""
 
-    def __init__(self, file: RawIOBase) -> None:
-        self.source = Source(file, os.fstat(file.fileno()).st_size)
+    def __init__(self, file: Readable, size: int) -> None:
+        self.source = Source(file, size)
         self.texts = GlobalHeaps(self.source)
         self._objects: dict[int, Object] = {}
         self.root = self.object(self._superblock())

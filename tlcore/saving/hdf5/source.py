@@ -8,8 +8,8 @@ from an account in proportion to the file's size; whoever overdraws it reads a d
 from __future__ import annotations
 
 import struct
-from io import RawIOBase
-from typing import Any
+from io import BytesIO, RawIOBase
+from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -23,6 +23,9 @@ _MAX_STRUCTURES = 32 << 20  # bytes of all
 _MAX_SUMMED = 4 << 20  # bytes under checksums, which are slow to compute here
 
 
+Readable: TypeAlias = "RawIOBase | BytesIO"
+
+
 class Damage(Exception):
     """What is wrong in the file, in a few words, without its name."""
 
@@ -30,7 +33,7 @@ class Damage(Exception):
 class Source:
     """An open file, read by address."""
 
-    def __init__(self, file: RawIOBase, size: int) -> None:
+    def __init__(self, file: Readable, size: int) -> None:
         self.size = size
         self._file = file
         self._pages: dict[int, bytes] = {}
