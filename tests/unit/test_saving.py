@@ -509,6 +509,21 @@ def test_mobilenet(tmp_path: Path) -> None:
         assert len(file["model_weights/mobilenetv2_0.35_32"].attrs["weight_names"]) == 260
 
 
+def test_names_of_digits_inside_a_model(tmp_path: Path) -> None:
+    inner = Sequential([Input((4,)), Dense(3, name="1"), Dense(3, name="0")], name="2")
+    save_model(Sequential([inner, Dense(2, name="3")]), tmp_path / "m.h5")
+    assert [layer.name for layer in load_model(tmp_path / "m.h5").layers[0].layers] == ["1", "0"]
+
+
+def test_the_flag_of_a_sequential_inside_is_kept(tmp_path: Path) -> None:
+    inner = Sequential([Input((4,)), Dense(3, name="a")], name="inner")
+    inner.trainable = False
+    save_model(Sequential([inner, Dense(2)]), tmp_path / "m.h5")
+    again = load_model(tmp_path / "m.h5").layers[0]
+    assert not again.trainable
+    assert not again.layers[0].trainable
+
+
 def test_threads_save_and_load_at_the_same_time(tmp_path: Path, pictures: Any) -> None:
     models = [small_model(f"m{i}") for i in range(4)]
     expected = [model(pictures) for model in models]

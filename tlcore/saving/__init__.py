@@ -141,7 +141,7 @@ def _restored(content: bytes) -> Model:
     """The model of `reduced`. Unlike a file it may hold NaN: it is a copy, whatever it is."""
     from tlcore.saving import _hdf5
 
-    return _read(_hdf5.in_memory("a pickled model", content), compile=True)
+    return _read(_hdf5.in_memory("a pickled model", content, finite=False), compile=True)
 
 
 def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> None:
@@ -198,22 +198,29 @@ def load_weights(model: Model, filepath: PathLike, by_name: bool = False) -> Non
 
     Source: `keras.Model.load_weights`.
     """
-    from tlcore.saving import _extras, _hdf5, _order, _weights
+    from tlcore.saving import _hdf5
 
     _check_built(model, "loaded")
     with _hdf5.opened(filepath) as file:
-        if _weights.is_v3(file):
-            if by_name:
-                raise file.refuse("it numbers its layers, so by_name is not possible")
-            values = _weights.matched_v3(file, model)
-        else:
-            held = file.root
-            if file.has(held, "model_weights"):
-                held = file.group(held, "model_weights")
-            groups = _weights.read_groups(file, held)
-            flags = _order.effective_flags(model)
-            values = _weights.matched(file, groups, model, flags, by_name)
-        extras = _extras.read_extras(file)
+        _read_into(model, file, by_name)
+
+
+def _read_into(model: Model, file: File, by_name: bool) -> None:
+    """Read the weights of an open file into `model`."""
+    from tlcore.saving import _extras, _order, _weights
+
+    if _weights.is_v3(file):
+        if by_name:
+            raise file.refuse("it numbers its layers, so by_name is not possible")
+        values = _weights.matched_v3(file, model)
+    else:
+        held = file.root
+        if file.has(held, "model_weights"):
+            held = file.group(held, "model_weights")
+        groups = _weights.read_groups(file, held)
+        flags = _order.effective_flags(model)
+        values = _weights.matched(file, groups, model, flags, by_name)
+    extras = _extras.read_extras(file)
     _weights.assign(values)
     _extras.apply_extras(model, extras)
 

@@ -28,6 +28,7 @@ from tlcore.saving.hdf5.storage import Outside, Values
 MAX_NAMES = 100_000  # weights of one group, layers of one model
 MAX_TEXT = 8 << 20  # bytes of one JSON text, or of one list of names
 MAX_BYTES = 4 << 30  # bytes of all weights of a file
+_LONGEST = 800  # characters of an error
 
 
 @contextmanager
@@ -46,9 +47,9 @@ def opened(path: PathLike) -> Iterator[File]:
         yield File(name, _tree(name, file, os.fstat(file.fileno()).st_size))
 
 
-def in_memory(name: str, content: bytes) -> File:
-    """The same for bytes that this process, or its parent, has written; `name` says what of."""
-    return File(name, _tree(name, io.BytesIO(content), len(content)), finite=False)
+def in_memory(name: str, content: bytes, finite: bool = True) -> File:
+    """The same for bytes in memory; `name` is what errors call them."""
+    return File(name, _tree(name, io.BytesIO(content), len(content)), finite)
 
 
 def _tree(path: Path | str, file: Readable, size: int) -> Tree:
@@ -87,6 +88,8 @@ class File:
 
     def refuse(self, what: str) -> ValueError:
         """The exception to raise: file, colon, what is wrong with it."""
+        if len(what) > _LONGEST:  # a name in it may be as long as the file
+            what = f"{what[: _LONGEST // 2]} ... {what[-_LONGEST // 2 :]}"
         return ValueError(f"{self.path}: {what}.")
 
     # --- attributes ---------------------------------------------------------------------------
