@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -74,12 +75,15 @@ def main() -> None:
     _models["owner"] = saving._read(_hdf5.in_memory("x", originals["tlcore"]), compile=False)
     source.Source.summed = without_checksums  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
+        child = os.fork()  # libFuzzer ends its process, and the folder must go then
+        if child:
+            _, status = os.waitpid(child, 0)
+            raise SystemExit(os.waitstatus_to_exitcode(status))
         for name, content in originals.items():
             Path(folder, name).write_bytes(content)
         limits = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=70000", "-len_control=0"]
-        atheris.Setup(
-            [sys.argv[0], *limits, *sys.argv[1:], folder], one_input, custom_mutator=mutated
-        )
+        command = [sys.argv[0], *limits, *sys.argv[1:], folder]
+        atheris.Setup(command, one_input, custom_mutator=mutated)
         atheris.Fuzz()
 
 

@@ -28,6 +28,7 @@ from tlcore.saving.hdf5.storage import Outside, Values
 MAX_NAMES = 100_000  # weights of one group, layers of one model
 MAX_TEXT = 8 << 20  # bytes of one JSON text, or of one list of names
 MAX_BYTES = 4 << 30  # bytes of all weights of a file
+_MAX_DEPTH = 64  # of groups in groups
 _LONGEST = 800  # characters of an error
 
 
@@ -158,7 +159,7 @@ class File:
         full = f"{group.name.rstrip('/')}/{path}".lstrip("/")
         here = group.held
         parts = path.split("/")
-        if any(part in ("", ".", "..") for part in parts):
+        if any(part in ("", ".", "..") for part in parts) or len(parts) > _MAX_DEPTH:
             raise self.refuse(f"{path!r} is no name of a {what}")
         for i, part in enumerate(parts):
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +16,7 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 SPACE, LINKS, TYPE, OLD_FILL, FILL, LINK, EXTERNAL, LAYOUT = 1, 2, 3, 4, 5, 6, 7, 8
 FILTERS, ATTRIBUTE, CONTINUATION, GROUP, ATTRIBUTES = 11, 12, 16, 17, 21
 
+_ENTRY = struct.Struct("<QQI20x")
 _SHARED = 2  # a message's flag: it lies in another object
 _MAX_BLOCKS = 10_000  # of one header
 
@@ -218,9 +220,7 @@ class Object:
             head.version(1)
             head.take(1)
             count = head.number(2)
-            entries = source.cursor(leaf + 8, 40 * count)
-            for _ in range(count):
-                name, address, kind = entries.numbers("QQI20x")
+            for name, address, kind in _ENTRY.iter_unpack(source.read(leaf + 8, 40 * count)):
                 found.append((names.name(name), None if kind == 2 else address))
         return found
 

@@ -17,7 +17,9 @@ UNDEFINED = (1 << 64) - 1  # the address of what is not there
 
 _PAGE = 1 << 14
 _MAX_PAGES = 512
-_MAX_STEPS = 250_000  # reads of structures; a model of 2,000 layers takes about 50,000
+_FREE_STEPS = 20_000  # reads of structures that any file may cause
+_STEP = 32  # bytes of file for each further one; a file of Keras takes one for 100
+_MAX_STEPS = 1_000_000
 _MAX_STRUCTURE = 1 << 20  # bytes of one structure
 _MAX_STRUCTURES = 32 << 20  # bytes of all
 _MAX_SUMMED = 4 << 20  # bytes under checksums, which are slow to compute here
@@ -37,7 +39,7 @@ class Source:
         self.size = size
         self._file = file
         self._pages: dict[int, bytes] = {}
-        self._steps = _MAX_STEPS
+        self._steps = min(_FREE_STEPS + size // _STEP, _MAX_STEPS)
         self._structures = min(4 * size + (1 << 20), _MAX_STRUCTURES)
         self._summed = _MAX_SUMMED
         self._values = 2 * size + (1 << 20)
