@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tlcore.saving import load_model
+from tlcore.layers import Dense, Input
+from tlcore.models import Sequential
+from tlcore.saving import load_model, load_weights
 from tlcore.saving.hdf5.objects import Object, Tree
 from tlcore.saving.hdf5.source import Cursor, Damage, lookup3
 from tlcore.saving.hdf5.storage import Values
@@ -267,3 +270,141 @@ def test_damage_in_the_first_block_is_told_in_one_line(tmp_path: Path, place: in
     with pytest.raises(ValueError, match=r"is not a whole HDF5 file \([^\n]+\)\.$") as caught:
         load_model(tmp_path / "x.h5")
     assert "\n" not in str(caught.value)
+
+
+# --- files that no library writes -----------------------------------------------------------------
+
+
+@pytest.fixture
+def grown(tmp_path: Path) -> Path:
+    """A group with two levels of B-tree, and a chunked data set."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        many_links(file)
+        file.create_dataset("x", data=np.arange(3000), chunks=(3,))
+    return path
+
+
+def read_all(path: Path) -> None:
+    """Whatever can be reached."""
+    seen: set[int] = set()
+
+    def walk(held: Object) -> None:
+        if held.is_data_set:
+            values = Values(held)
+            if values.plausible and values.type.dtype is not None:
+                values.read()
+        for address in held.links.values():
+            if address is not None and address not in seen:
+                seen.add(address)
+                walk(tree.object(address))
+
+    with open(path, "rb", buffering=0) as file:
+        tree = Tree(file, path.stat().st_size)
+        walk(tree.root)
+
+
+def places_of(content: bytes, mark: bytes) -> list[int]:
+    return [i for i in range(0, len(content), 8) if content.startswith(mark, i)]
+
+
+@pytest.mark.parametrize("kind", [0, 1], ids=["group", "chunks"])
+def test_a_b_tree_in_a_circle(grown: Path, kind: int) -> None:
+    content = bytearray(grown.read_bytes())
+    tops = [
+        at
+        for at in places_of(content, b"TREE")
+        if content[at + 4] == kind and content[at + 5] == 1 and content[at + 6]
+    ]
+    assert tops
+    key = 8 if kind == 0 else 24
+    for at in tops:  # its first child is itself; then: every child is the first
+        content[at + 24 + key : at + 32 + key] = at.to_bytes(8, "little")
+    grown.write_bytes(content)
+    with pytest.raises(Damage, match="B-tree"):
+        read_all(grown)
+
+
+def test_a_b_tree_with_all_children_the_same(grown: Path) -> None:
+    content = bytearray(grown.read_bytes())
+    for at in places_of(content, b"TREE"):
+        if content[at + 4] == 1 and content[at + 5] == 1:
+            count = int.from_bytes(content[at + 6 : at + 8], "little")
+            first = content[at + 24 + 24 : at + 24 + 32]
+            for i in range(count):
+                content[at + 24 + 32 * i + 24 : at + 24 + 32 * i + 32] = first
+    grown.write_bytes(content)
+    with pytest.raises(Damage, match="chunks do not fit"):
+        read_all(grown)
+
+
+def test_a_header_that_goes_on_in_itself(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        for i in range(30):
+            file.attrs[f"key {i}"] = i  # more than fit into the first block
+    content = bytearray(path.read_bytes())
+    root = int.from_bytes(content[64:72], "little")
+    size = int.from_bytes(content[root + 8 : root + 12], "little")
+    at = next(
+        i for i in range(root + 16, root + 16 + size, 8) if content[i : i + 4] == b"\x10\0\x10\0"
+    )
+    block = int.from_bytes(content[at + 8 : at + 16], "little")
+    content[block : block + 24] = content[at : at + 24]  # the block says that it goes on in itself
+    path.write_bytes(content)
+    with pytest.raises(Damage, match="leads in circles"):
+        read_all(path)
+
+
+def test_data_sets_that_share_their_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        for i in range(300):
+            file.create_dataset(f"x{i}", data=np.full(2000, i, np.float32))
+    content = bytearray(path.read_bytes())
+    with open(path, "rb", buffering=0) as file:
+        tree = Tree(file, len(content))
+        first = Values(tree.object(tree.root.links[b"x0"] or 0))._address
+        layouts = [Values(tree.object(at or 0))._address for at in tree.root.links.values()]
+    for address in layouts:
+        where = content.index(address.to_bytes(8, "little") + (8000).to_bytes(8, "little"))
+        content[where : where + 8] = first.to_bytes(8, "little")
+    path.write_bytes(content)
+    read_all(path)  # one byte for each claimed is in the file
+    path.write_bytes(content[:-1])
+    with pytest.raises(Damage, match="should have"):
+        read_all(path)
+
+
+@pytest.mark.parametrize("field", ["offset", "size"])
+def test_texts_outside_their_heap(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["text"] = "some text"
+    content = bytearray(path.read_bytes())
+    heap = places_of(content, b"GCOL")[0]
+    at = heap + (8 if field == "size" else 24)
+    content[at : at + 8] = (1 << 40).to_bytes(8, "little")
+    path.write_bytes(content)
+    with open(path, "rb", buffering=0) as file:
+        tree = Tree(file, len(content))
+        found = tree.root.attribute(b"text")
+        assert found is not None
+        with pytest.raises(Damage, match="behind"):
+            found.texts(1 << 20)
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.h5")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        load_model(tmp_path / "x.h5")
+
+
+def test_a_path_of_thousands_of_groups(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = file["/"]  # a hard link in a circle
+        file.attrs["layer_names"] = [b"/".join([b"a"] * 10_000)]
+    model = Sequential([Input((2,)), Dense(1)])
+    with pytest.raises(ValueError, match="is no name of a group"):
+        load_weights(model, path)

@@ -70,9 +70,8 @@ def read_compile(file: File, model: Model) -> bool:
             raise ValueError("its training_config is no dict.")
         model.compile_from_config(config)
     except (ValueError, TypeError, KeyError, AttributeError) as err:
-        note(
-            f"{file.path} opens without being compiled; call compile() to train it. {str(err)[:400]}"
-        )
+        why = str(err)[:400]
+        note(f"{file.path} opens without being compiled; call compile() to train it. {why}")
         return False
     return True
 
