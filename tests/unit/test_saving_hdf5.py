@@ -75,13 +75,13 @@ def table(**how: Any) -> Fill:
 
 
 def many_links(file: h5py.File) -> None:
-    for i in range(400):
+    for i in range(300):
         file.create_dataset(f"g/a rather long name {i}", data=TABLE[i % 20])
 
 
 def removed_links(file: h5py.File) -> None:
     many_links(file)
-    for i in range(0, 400, 3):
+    for i in range(0, 300, 3):
         del file[f"g/a rather long name {i}"]
 
 
