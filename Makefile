@@ -97,6 +97,8 @@ SANITIZED_WITHOUT += --ignore=tests/test_build.py
 SANITIZED_WITHOUT += --ignore=tests/test_notebooks.py
 # bounded in CPU time; it calls of C what test_blog_program calls
 SANITIZED_WITHOUT += --ignore=tests/unit/test_datasets.py
+# limits the address space, of which the sanitizer reserves terabytes
+SANITIZED_WITHOUT += --ignore=tests/test_memory_limits.py
 # freed blocks stay in the quarantine: memory grows
 SANITIZED_WITHOUT += --deselect=tests/test_lifetime.py::test_memory_and_threads_are_flat_over_a_thousand_predictions
 
