@@ -222,6 +222,9 @@ def _image(fill: Callable[[h5py.File], None]) -> bytes:
     """The bytes of an HDF5 file made by `fill`, all in memory: HDF5 handles full disks badly."""
     import h5py
 
+    from tlcore.saving._fork import open_in_children
+
+    open_in_children()
     # HDF5 opens a name once: not for two threads, nor in a child whose parent was just saving.
     name = f"{os.getpid()}-{next(_images)}.h5"
     with h5py.File(name, "w", driver="core", backing_store=False) as root:
