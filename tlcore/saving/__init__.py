@@ -260,6 +260,9 @@ def _image(fill: Callable[[h5py.File], None]) -> bytes:
 def _filled(fill: Callable[[h5py.File], None]) -> bytes:
     import h5py
 
+    from tlcore.saving._fork import open_in_children
+
+    open_in_children()
     # HDF5 opens a name once: not for two threads, nor in a child whose parent was just saving.
     name = f"tlcore-{secrets.token_hex(8)}.h5"
     with h5py.File(name, "w", driver="core", backing_store=False) as root:
