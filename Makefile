@@ -129,9 +129,35 @@ sanitize-thread: build
 	$(DEV)/pytest -p no:cacheprovider tests/test_threads.py -k "not fork"
 	@$(call OURS_IN,$(RACED))
 
-fuzz-c: build ## random graphs by libFuzzer and hypothesis: SECONDS=60 each target, EXAMPLES=2000
-	$(MAKE) --no-print-directory -C tests/fuzz run PYTHON=$(abspath $(DEV)/python) SECONDS=$(or $(SECONDS),60)
-	TLCORE_FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(DEV)/pytest tests/unit/test_random_graphs.py
+# Long hunts; what they find is kept, and said. FUZZ_SECONDS for each target, FUZZ_FILES damaged
+# files of each kind, FUZZ_EXAMPLES of each property.
+FUZZ_SECONDS ?= 60
+FUZZ_FILES ?= 10000
+FUZZ_EXAMPLES ?= 300
+FUZZED := build/fuzz
+PROPERTIES := $(addprefix tests/unit/test_,random_graphs.py saving_copies.py preprocessing_properties.py)
+
+.venv/dev/fuzz: .venv/dev/tools
+	$(DEV)/pip install -q 'atheris>=2.3'
+	@touch $@
+
+fuzz: build .venv/dev/fuzz ## damaged files, random graphs, random programs; needs clang
+	$(MAKE) --no-print-directory -C tests/fuzz run PYTHON=$(abspath $(DEV)/python) SECONDS=$(FUZZ_SECONDS)
+	@mkdir -p $(FUZZED)
+	set -e; for kind in h5 pictures; do $(DEV)/python tests/fuzz/mutate_$$kind.py --count $(FUZZ_FILES); done
+	set -e; cd $(FUZZED); for kind in h5 pictures texts; do \
+	  $(abspath $(DEV)/python) $(CURDIR)/tests/fuzz/fuzz_$$kind.py -max_total_time=$(FUZZ_SECONDS); done
+	TLCORE_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(DEV)/pytest $(PROPERTIES)
+
+faults: build ## every refused allocation of the process, and every limit of its memory
+	$(C_TESTS) all
+	build/tests-c/test_refusals 1
+	TLCORE_MEMORY_STEPS=100 $(DEV)/pytest tests/test_memory_limits.py
+
+soak: build ## 2,000 forks, hundreds of interruptions and kills, ten minutes of everything
+	$(DEV)/python tests/soak/forks.py --count 2000
+	$(DEV)/python tests/soak/interruptions.py
+	$(DEV)/python tests/soak/soak.py --minutes 10
 
 # --- benchmarks -------------------------------------------------------------------------------
 
@@ -157,4 +183,4 @@ clean: ## remove what was built, but not the environments
 	rm -rf build build-* dist *.egg-info tlcore/_lib tlcore/*.so .venv/*/built .venv/*/ready
 
 .PHONY: help demo build test test-c lint format notebooks parity sanitize sanitize-c sanitize-address \
-  sanitize-thread fuzz-c bench clean
+  sanitize-thread fuzz faults soak bench clean
