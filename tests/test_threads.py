@@ -240,7 +240,7 @@ def test_state_is_that_of_whole_steps() -> None:
 def test_negative_iterations_are_refused() -> None:
     trainer, _ = trained(pictures(4))
     _, slots = trainer.get_state()
-    with pytest.raises(ValueError, match="iterations must not be negative"):
+    with pytest.raises(ValueError, match="iterations must be an integer from 0"):
         trainer.set_state(-1, slots)
 
 

@@ -66,12 +66,30 @@ typedef struct TrainerObject {
 /* Sets the exception for a failed core call and returns NULL. */
 PyObject *tl_raise(const module_state *state, tl_status status);
 
+/* scalars.c: single arguments. 0, or -1 with an exception that names the argument; what the
+ * object's own methods raise is passed on. */
+int tl_integer_from(long long *out, PyObject *value, long long least, long long most,
+                    const char *argument);
+int tl_size_from(size_t *out, PyObject *value, const char *argument);
+int tl_number_from(double *out, PyObject *value, const char *argument);
+int tl_flag_from(bool *out, PyObject *value);
+
+/* *out is a view of `value`, without null characters. */
+int tl_text_from(const char **out, PyObject *value, const char *argument);
+
+/* A new tuple of what `sequence` yields; `kind` is what it should yield, for the error. */
+PyObject *tl_items_from(PyObject *sequence, const char *argument, const char *kind);
+
 /* convert.c: between Python objects and the core's structs. 0, or -1 with an exception. */
 int tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument);
 PyObject *tl_shape_to(const tl_shape *shape);
+PyObject *tl_sizes_to(const size_t *sizes, size_t count);
 
-/* A new reference to a C-contiguous float32 array (rows, *shape); NULL with an exception that
- * names the argument where it is something else. */
+/* A C-contiguous float32 array of exactly this shape, or (rows, *shape) with any number of
+ * rows; NULL with an exception that names the argument where it is something else. A new
+ * array object, maybe a view: what Python code does to the old one's shape does not reach it.
+ */
+PyArrayObject *tl_array_from(PyObject *object, const tl_shape *shape, const char *argument);
 PyArrayObject *tl_rows_from(PyObject *object, const tl_shape *shape, const char *argument);
 
 /* A new float32 array (rows, *shape), or *shape alone where rows is negative. */

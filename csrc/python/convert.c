@@ -6,10 +6,8 @@ tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument)
 {
     int result = -1;
     tl_shape converted = {0, {0, 0, 0, 0}};
-    PyObject *items = PySequence_Tuple(sequence);
+    PyObject *items = tl_items_from(sequence, argument, "integers");
     if (items == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s must be a sequence of integers, not %.100s", argument,
-                     Py_TYPE(sequence)->tp_name);
         goto done;
     }
     if (PyTuple_GET_SIZE(items) < 1 || PyTuple_GET_SIZE(items) > TL_MAX_RANK) {
@@ -19,17 +17,12 @@ tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument)
     }
     converted.rank = (size_t)PyTuple_GET_SIZE(items);
     for (size_t i = 0; i < converted.rank; i++) {
-        const Py_ssize_t n =
-            PyNumber_AsSsize_t(PyTuple_GET_ITEM(items, (Py_ssize_t)i), PyExc_OverflowError);
-        if (n == -1 && PyErr_Occurred()) {
+        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
+        char place[160];
+        (void)PyOS_snprintf(place, sizeof place, "%.128s[%zu]", argument, i);
+        if (tl_size_from(&converted.dims[i], item, place) < 0) {
             goto done;
         }
-        if (n < 0) {
-            PyErr_Format(PyExc_ValueError, "%s must not hold a negative number, but holds %zd",
-                         argument, n);
-            goto done;
-        }
-        converted.dims[i] = (size_t)n;
     }
     *shape = converted;
     result = 0;
@@ -39,11 +32,11 @@ done:
 }
 
 PyObject *
-tl_shape_to(const tl_shape *shape)
+tl_sizes_to(const size_t *sizes, size_t count)
 {
-    PyObject *tuple = PyTuple_New((Py_ssize_t)shape->rank);
-    for (size_t i = 0; tuple != NULL && i < shape->rank; i++) {
-        PyObject *n = PyLong_FromSize_t(shape->dims[i]);
+    PyObject *tuple = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; tuple != NULL && i < count; i++) {
+        PyObject *n = PyLong_FromSize_t(sizes[i]);
         if (n == NULL) {
             Py_CLEAR(tuple);
             break;
@@ -53,62 +46,67 @@ tl_shape_to(const tl_shape *shape)
     return tuple;
 }
 
-static bool
-rows_fit(PyArrayObject *array, const tl_shape *shape)
+PyObject *
+tl_shape_to(const tl_shape *shape)
 {
-    if ((size_t)PyArray_NDIM(array) != shape->rank + 1) {
+    return tl_sizes_to(shape->dims, shape->rank);
+}
+
+/* `first` is 1 where the array's first axis is the batch, otherwise 0. */
+static bool
+shape_fits(PyArrayObject *array, const tl_shape *shape, size_t first)
+{
+    if ((size_t)PyArray_NDIM(array) != shape->rank + first) {
         return false;
     }
     for (size_t i = 0; i < shape->rank; i++) {
-        if ((size_t)PyArray_DIM(array, (int)i + 1) != shape->dims[i]) {
+        if ((size_t)PyArray_DIM(array, (int)(i + first)) != shape->dims[i]) {
             return false;
         }
     }
     return true;
 }
 
-/* "(None, 224, 224, 3)" of a shape, or of an array without the None. Returns a new string. */
+/* (None, 224, 224, 3), or without the None. Returns a new tuple. */
 static PyObject *
-shape_text(const npy_intp *dims, int rank, bool with_batch)
+wanted_shape(const tl_shape *shape, size_t first)
 {
-    PyObject *text = PyUnicode_FromString(with_batch ? "(None, " : "(");
-    for (int i = 0; text != NULL && i < rank; i++) {
-        const char *end = i + 1 < rank ? ", " : (rank == 1 && !with_batch ? ",)" : ")");
-        PyObject *piece = PyUnicode_FromFormat("%zd%s", (Py_ssize_t)dims[i], end);
-        if (piece == NULL) {
-            Py_CLEAR(text);
-            break;
-        }
-        Py_SETREF(text, PyUnicode_Concat(text, piece));
-        Py_DECREF(piece);
+    PyObject *dims = tl_shape_to(shape);
+    PyObject *wanted = dims;
+    if (dims != NULL && first == 1) {
+        PyObject *batch = PyTuple_Pack(1, Py_None);
+        wanted = batch == NULL ? NULL : PySequence_Concat(batch, dims);
+        Py_XDECREF(batch);
+        Py_DECREF(dims);
     }
-    return text;
+    return wanted;
 }
 
 static void
-raise_bad_rows(PyArrayObject *array, const tl_shape *shape, const char *argument)
+raise_bad_shape(PyArrayObject *array, const tl_shape *shape, size_t first, const char *argument)
 {
-    npy_intp dims[TL_MAX_RANK];
-    PyObject *wanted = NULL;
-    PyObject *given = NULL;
-    for (size_t i = 0; i < shape->rank; i++) {
-        dims[i] = (npy_intp)shape->dims[i];
-    }
-    wanted = shape_text(dims, (int)shape->rank, true);
-    given = shape_text(PyArray_DIMS(array), PyArray_NDIM(array), false);
-    if (wanted != NULL && given != NULL) {
-        PyErr_Format(PyExc_ValueError, "%s must have the shape %U, not %U", argument, wanted,
+    PyObject *wanted = wanted_shape(shape, first);
+    PyObject *given =
+        wanted == NULL ? NULL : PyObject_GetAttrString((PyObject *)array, "shape");
+    if (given != NULL) {
+        PyErr_Format(PyExc_ValueError, "%s must have the shape %R, not %R", argument, wanted,
                      given);
     }
     Py_XDECREF(wanted);
     Py_XDECREF(given);
 }
 
-PyArrayObject *
-tl_rows_from(PyObject *object, const tl_shape *shape, const char *argument)
+static PyArrayObject *
+array_from(PyObject *object, const tl_shape *shape, size_t first, const char *argument)
 {
-    PyArrayObject *raw = (PyArrayObject *)PyArray_FromAny(object, NULL, 0, 0, 0, NULL);
-    PyArrayObject *rows = NULL;
+    PyArrayObject *theirs = (PyArrayObject *)PyArray_FromAny(object, NULL, 0, 0, 0, NULL);
+    PyArrayObject *raw = NULL;
+    PyArrayObject *array = NULL;
+    if (theirs == NULL) {
+        goto done;
+    }
+    /* ours: no subclass, and no later assignment to the other one's shape changes it */
+    raw = (PyArrayObject *)PyArray_View(theirs, NULL, &PyArray_Type);
     if (raw == NULL) {
         goto done;
     }
@@ -121,15 +119,28 @@ tl_rows_from(PyObject *object, const tl_shape *shape, const char *argument)
         PyErr_Format(PyExc_TypeError, "%s must hold real numbers, not complex ones", argument);
         goto done;
     }
-    if (!rows_fit(raw, shape)) {
-        raise_bad_rows(raw, shape, argument);
+    if (!shape_fits(raw, shape, first)) {
+        raise_bad_shape(raw, shape, first, argument);
         goto done;
     }
-    rows = (PyArrayObject *)PyArray_FROM_OTF((PyObject *)raw, NPY_FLOAT32,
-                                             NPY_ARRAY_IN_ARRAY | NPY_ARRAY_FORCECAST);
+    array = (PyArrayObject *)PyArray_FROM_OTF((PyObject *)raw, NPY_FLOAT32,
+                                              NPY_ARRAY_IN_ARRAY | NPY_ARRAY_FORCECAST);
 done:
     Py_XDECREF(raw);
-    return rows;
+    Py_XDECREF(theirs);
+    return array;
+}
+
+PyArrayObject *
+tl_array_from(PyObject *object, const tl_shape *shape, const char *argument)
+{
+    return array_from(object, shape, 0, argument);
+}
+
+PyArrayObject *
+tl_rows_from(PyObject *object, const tl_shape *shape, const char *argument)
+{
+    return array_from(object, shape, 1, argument);
 }
 
 PyArrayObject *
@@ -151,10 +162,8 @@ tl_flags_from(PyObject *sequence, size_t count, const char *argument)
 {
     bool *flags = NULL;
     bool *filled = NULL;
-    PyObject *items = PySequence_Tuple(sequence);
+    PyObject *items = tl_items_from(sequence, argument, "booleans");
     if (items == NULL) {
-        PyErr_Format(PyExc_TypeError, "%s must be a sequence of booleans, not %.100s", argument,
-                     Py_TYPE(sequence)->tp_name);
         goto done;
     }
     if ((size_t)PyTuple_GET_SIZE(items) != count) {
@@ -168,11 +177,9 @@ tl_flags_from(PyObject *sequence, size_t count, const char *argument)
         goto done;
     }
     for (size_t i = 0; i < count; i++) {
-        const int truth = PyObject_IsTrue(PyTuple_GET_ITEM(items, (Py_ssize_t)i));
-        if (truth < 0) {
+        if (tl_flag_from(&flags[i], PyTuple_GET_ITEM(items, (Py_ssize_t)i)) < 0) {
             goto done;
         }
-        flags[i] = truth != 0;
     }
     filled = flags;
     flags = NULL;

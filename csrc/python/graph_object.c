@@ -9,21 +9,6 @@
 /* --- attributes in ---------------------------------------------------------------------- */
 
 static int
-read_size(size_t *out, PyObject *value, const char *name)
-{
-    const Py_ssize_t n = PyNumber_AsSsize_t(value, PyExc_OverflowError);
-    if (n == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (n < 0) {
-        PyErr_Format(PyExc_ValueError, "%s must not be negative, but is %zd", name, n);
-        return -1;
-    }
-    *out = (size_t)n;
-    return 0;
-}
-
-static int
 read_pair(size_t out[2], PyObject *value, const char *name)
 {
     tl_shape pair;
@@ -39,18 +24,10 @@ read_pair(size_t out[2], PyObject *value, const char *name)
 }
 
 static int
-read_flag(bool *out, PyObject *value)
+read_float(float *out, PyObject *value, const char *name)
 {
-    const int truth = PyObject_IsTrue(value);
-    *out = truth > 0;
-    return truth < 0 ? -1 : 0;
-}
-
-static int
-read_float(float *out, PyObject *value)
-{
-    const double number = PyFloat_AsDouble(value);
-    if (number == -1.0 && PyErr_Occurred()) {
+    double number;
+    if (tl_number_from(&number, value, name) < 0) {
         return -1;
     }
     *out = (float)number;
@@ -60,8 +37,8 @@ read_float(float *out, PyObject *value)
 static int
 read_same(bool *same, PyObject *value)
 {
-    const char *text = PyUnicode_AsUTF8(value);
-    if (text == NULL) {
+    const char *text;
+    if (tl_text_from(&text, value, "padding") < 0) {
         return -1;
     }
     *same = strcmp(text, "same") == 0;
@@ -76,8 +53,8 @@ read_same(bool *same, PyObject *value)
 static int
 read_function(tl_function *function, PyObject *value)
 {
-    const char *text = PyUnicode_AsUTF8(value);
-    if (text == NULL) {
+    const char *text;
+    if (tl_text_from(&text, value, "function") < 0) {
         return -1;
     }
     if (!tl_function_from_name(function, text)) {
@@ -94,13 +71,15 @@ read_padding(tl_padding *padding, PyObject *value)
 {
     size_t rows[2];
     size_t cols[2];
-    PyObject *pair = PySequence_Tuple(value);
+    PyObject *pair = tl_items_from(value, "padding", "two pairs of integers");
     int result = -1;
     if (pair == NULL) {
         return -1;
     }
     if (PyTuple_GET_SIZE(pair) != 2) {
-        PyErr_SetString(PyExc_ValueError, "padding must be ((top, bottom), (left, right))");
+        PyErr_Format(PyExc_ValueError,
+                     "padding must be ((top, bottom), (left, right)), not %zd items",
+                     PyTuple_GET_SIZE(pair));
     } else if (read_pair(rows, PyTuple_GET_ITEM(pair, 0), "padding") == 0 &&
                read_pair(cols, PyTuple_GET_ITEM(pair, 1), "padding") == 0) {
         *padding = (tl_padding){rows[0], rows[1], cols[0], cols[1]};
@@ -115,7 +94,7 @@ static int
 read_convolution(tl_convolution *c, const char *name, PyObject *value, bool depthwise)
 {
     if (strcmp(name, "filters") == 0 && !depthwise) {
-        return read_size(&c->filters, value, name);
+        return tl_size_from(&c->filters, value, name);
     }
     if (strcmp(name, "kernel_size") == 0) {
         return read_pair(c->kernel, value, name);
@@ -127,7 +106,7 @@ read_convolution(tl_convolution *c, const char *name, PyObject *value, bool dept
         return read_same(&c->same, value);
     }
     if (strcmp(name, "use_bias") == 0) {
-        return read_flag(&c->use_bias, value);
+        return tl_flag_from(&c->use_bias, value);
     }
     return 1;
 }
@@ -142,11 +121,11 @@ read_attribute(tl_node *node, const char *name, PyObject *value)
                                 node->op == TL_OP_DEPTHWISE_CONV2D);
     case TL_OP_BATCH_NORMALIZATION:
         return strcmp(name, "epsilon") == 0
-                   ? read_float(&node->batch_normalization.epsilon, value)
+                   ? read_float(&node->batch_normalization.epsilon, value, name)
                    : 1;
     case TL_OP_RELU:
         if (strcmp(name, "max_value") == 0) {
-            return value == Py_None ? 0 : read_float(&node->relu.max_value, value);
+            return value == Py_None ? 0 : read_float(&node->relu.max_value, value, name);
         }
         return 1;
     case TL_OP_ACTIVATION:
@@ -156,14 +135,14 @@ read_attribute(tl_node *node, const char *name, PyObject *value)
         return strcmp(name, "padding") == 0 ? read_padding(&node->padding, value) : 1;
     case TL_OP_GLOBAL_AVERAGE_POOLING2D:
     case TL_OP_GLOBAL_MAX_POOLING2D:
-        return strcmp(name, "keepdims") == 0 ? read_flag(&node->pooling.keepdims, value) : 1;
+        return strcmp(name, "keepdims") == 0 ? tl_flag_from(&node->pooling.keepdims, value) : 1;
     case TL_OP_DENSE:
         if (strcmp(name, "units") == 0) {
-            return read_size(&node->dense.units, value, name);
+            return tl_size_from(&node->dense.units, value, name);
         }
-        return strcmp(name, "use_bias") == 0 ? read_flag(&node->dense.use_bias, value) : 1;
+        return strcmp(name, "use_bias") == 0 ? tl_flag_from(&node->dense.use_bias, value) : 1;
     case TL_OP_DROPOUT:
-        return strcmp(name, "rate") == 0 ? read_float(&node->dropout.rate, value) : 1;
+        return strcmp(name, "rate") == 0 ? read_float(&node->dropout.rate, value, name) : 1;
     default:
         return 1;
     }
@@ -236,21 +215,6 @@ attributes_of(const tl_node *node)
 }
 
 static PyObject *
-inputs_of(const tl_node *node)
-{
-    PyObject *inputs = PyTuple_New((Py_ssize_t)node->input_count);
-    for (size_t i = 0; inputs != NULL && i < node->input_count; i++) {
-        PyObject *index = PyLong_FromSize_t(node->inputs[i]);
-        if (index == NULL) {
-            Py_CLEAR(inputs);
-            break;
-        }
-        PyTuple_SET_ITEM(inputs, (Py_ssize_t)i, index);
-    }
-    return inputs;
-}
-
-static PyObject *
 parameters_of(const tl_graph *graph, const tl_node *node)
 {
     tl_param_spec specs[TL_MAX_NODE_PARAMS];
@@ -274,9 +238,9 @@ static PyObject *
 node_to_dict(const tl_graph *graph, const tl_node *node)
 {
     return Py_BuildValue("{s:s,s:s,s:N,s:N,s:N,s:N}", "op", tl_op_name(node->op), "name",
-                         node->name, "inputs", inputs_of(node), "output_shape",
-                         tl_shape_to(&node->shape), "attributes", attributes_of(node),
-                         "parameters", parameters_of(graph, node));
+                         node->name, "inputs", tl_sizes_to(node->inputs, node->input_count),
+                         "output_shape", tl_shape_to(&node->shape), "attributes",
+                         attributes_of(node), "parameters", parameters_of(graph, node));
 }
 
 /* --- the type --------------------------------------------------------------------------- */
@@ -342,7 +306,7 @@ graph_dealloc(PyObject *self)
 static int
 fill_inputs(tl_node *node, PyObject *inputs)
 {
-    PyObject *items = PySequence_Tuple(inputs);
+    PyObject *items = tl_items_from(inputs, "inputs", "integers");
     int result = -1;
     if (items == NULL) {
         return -1;
@@ -354,7 +318,10 @@ fill_inputs(tl_node *node, PyObject *inputs)
     }
     node->input_count = (size_t)PyTuple_GET_SIZE(items);
     for (size_t i = 0; i < node->input_count; i++) {
-        if (read_size(&node->inputs[i], PyTuple_GET_ITEM(items, (Py_ssize_t)i), "inputs") < 0) {
+        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
+        char place[16];
+        (void)PyOS_snprintf(place, sizeof place, "inputs[%zu]", i);
+        if (tl_size_from(&node->inputs[i], item, place) < 0) {
             goto done;
         }
     }
@@ -398,8 +365,10 @@ graph_add(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     while (kwargs != NULL && PyDict_Next(kwargs, &position, &key, &value)) {
-        const char *attribute = PyUnicode_AsUTF8(key);
-        const int failed = attribute == NULL ? -1 : read_attribute(&node, attribute, value);
+        const char *attribute;
+        const int failed = tl_text_from(&attribute, key, "the name of an attribute") < 0
+                               ? -1
+                               : read_attribute(&node, attribute, value);
         if (failed > 0) {
             PyErr_Format(PyExc_TypeError, "%s \"%s\" has no attribute %U", kind, name, key);
         }
@@ -419,10 +388,12 @@ graph_extend(PyObject *op, PyObject *args, PyObject *kwargs)
     static char *names[] = {"other", "input", NULL};
     GraphObject *self = (GraphObject *)op;
     PyObject *other;
-    Py_ssize_t input;
+    PyObject *input_object;
+    size_t input;
     size_t id;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!n:extend", names,
-                                     state_of(op)->graph_type, &other, &input)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:extend", names,
+                                     state_of(op)->graph_type, &other, &input_object) ||
+        tl_size_from(&input, input_object, "input") < 0) {
         return NULL;
     }
     if (other == op) {
@@ -431,7 +402,7 @@ graph_extend(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     tl_detail_clear();
     const tl_status status =
-        tl_graph_extend(self->graph, &id, ((GraphObject *)other)->graph, (size_t)input);
+        tl_graph_extend(self->graph, &id, ((GraphObject *)other)->graph, input);
     return status == TL_OK ? PyLong_FromSize_t(id) : tl_raise(state_of(op), status);
 }
 
@@ -439,10 +410,13 @@ static PyObject *
 graph_nodes(PyObject *op, void *unused)
 {
     const tl_graph *graph = ((GraphObject *)op)->graph;
-    PyObject *list = PyList_New((Py_ssize_t)graph->count);
+    const size_t count = graph->count;
+    PyObject *list = PyList_New((Py_ssize_t)count);
     (void)unused;
-    for (size_t i = 0; list != NULL && i < graph->count; i++) {
-        PyObject *node = node_to_dict(graph, &graph->nodes[i]);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        /* a copy: the collector may run code that adds nodes, which moves them */
+        const tl_node copy = graph->nodes[i];
+        PyObject *node = node_to_dict(graph, &copy);
         if (node == NULL) {
             Py_CLEAR(list);
             break;
@@ -516,17 +490,22 @@ tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs)
                             NULL};
     module_state *state = PyModule_GetState(module);
     PyObject *shape = NULL;
+    PyObject *alpha = NULL;
+    PyObject *classes_object = NULL;
     const char *pooling = NULL;
     const char *activation = "softmax";
     int include_top = 1;
-    Py_ssize_t classes = 1000;
+    long long classes = 1000;
     tl_graph *graph = NULL;
     tl_mobilenet_v2 options = {.input = tl_shape_3(224, 224, 3), .alpha = 1.0};
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|Odpznz:mobilenet_v2", names, &shape,
-                                     &options.alpha, &include_top, &pooling, &classes,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OOpzOz:mobilenet_v2", names, &shape,
+                                     &alpha, &include_top, &pooling, &classes_object,
                                      &activation) ||
         (shape != NULL && tl_shape_from(&options.input, shape, "input_shape") < 0) ||
+        (alpha != NULL && tl_number_from(&options.alpha, alpha, "alpha") < 0) ||
+        (classes_object != NULL &&
+         tl_integer_from(&classes, classes_object, 1, PY_SSIZE_T_MAX, "classes") < 0) ||
         read_pooling(&options.pooling, pooling) < 0) {
         return NULL;
     }
@@ -536,9 +515,6 @@ tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs)
                             "classifier_activation must be None, softmax, sigmoid or relu, not "
                             "\"%s\"",
                             activation);
-    }
-    if (classes < 1) {
-        return PyErr_Format(PyExc_ValueError, "classes must be at least 1, not %zd", classes);
     }
     options.include_top = include_top != 0;
     options.classes = (size_t)classes;

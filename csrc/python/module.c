@@ -15,12 +15,9 @@ static PyObject *
 set_num_threads(PyObject *module, PyObject *arg)
 {
     tl_status status;
-    const Py_ssize_t n = PyNumber_AsSsize_t(arg, PyExc_OverflowError);
-    if (n == -1 && PyErr_Occurred()) {
+    long long n;
+    if (tl_integer_from(&n, arg, 1, PY_SSIZE_T_MAX, "n") < 0) {
         return NULL;
-    }
-    if (n < 1) {
-        return PyErr_Format(PyExc_ValueError, "n must be at least 1, not %zd", n);
     }
     tl_detail_clear();
     Py_BEGIN_ALLOW_THREADS
@@ -53,12 +50,12 @@ config(PyObject *module, PyObject *unused)
 static PyObject *
 fail_allocation(PyObject *module, PyObject *arg)
 {
-    const long n = PyLong_AsLong(arg);
+    long long n;
     (void)module;
-    if (n == -1 && PyErr_Occurred()) {
+    if (tl_integer_from(&n, arg, LONG_MIN, LONG_MAX, "n") < 0) {
         return NULL;
     }
-    tl_alloc_fail_at(n);
+    tl_alloc_fail_at((long)n);
     Py_RETURN_NONE;
 }
 
@@ -69,14 +66,18 @@ pixels_to_float(PyObject *module, PyObject *args, PyObject *kwargs)
     static char *names[] = {"dst", "src", "divide", "scale", "offset", NULL};
     PyArrayObject *dst;
     PyArrayObject *src;
-    double divide;
-    double scale;
-    double offset;
+    PyObject *numbers[3]; /* named by the last three of names[] */
+    double values[3];
     (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!ddd:pixels_to_float", names,
-                                     &PyArray_Type, &dst, &PyArray_Type, &src, &divide, &scale,
-                                     &offset)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOO:pixels_to_float", names,
+                                     &PyArray_Type, &dst, &PyArray_Type, &src, &numbers[0],
+                                     &numbers[1], &numbers[2])) {
         return NULL;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (tl_number_from(&values[i], numbers[i], names[2 + i]) < 0) {
+            return NULL;
+        }
     }
     if (PyArray_TYPE(dst) != NPY_FLOAT32 || !PyArray_IS_C_CONTIGUOUS(dst) ||
         !PyArray_ISBEHAVED(dst)) {
@@ -94,7 +95,7 @@ pixels_to_float(PyObject *module, PyObject *args, PyObject *kwargs)
                             "%zd",
                             (Py_ssize_t)PyArray_SIZE(src), (Py_ssize_t)PyArray_SIZE(dst));
     }
-    const tl_pixel_map map = {(float)divide, (float)scale, (float)offset};
+    const tl_pixel_map map = {(float)values[0], (float)values[1], (float)values[2]};
     Py_BEGIN_ALLOW_THREADS
     tl_pixels_to_float(PyArray_DATA(dst), PyArray_DATA(src), (size_t)PyArray_SIZE(src), &map);
     Py_END_ALLOW_THREADS
@@ -120,6 +121,9 @@ static int
 add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
 {
     *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (*slot == NULL && !PyErr_Occurred()) {
+        PyErr_NoMemory(); /* CPython 3.12 and 3.13 forget to where they copy the name */
+    }
     return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
 }
 
@@ -163,7 +167,10 @@ module_exec(PyObject *module)
         return -1;
     }
     Py_DECREF(numpy);
-    import_array1(-1);
+    /* import_array1() would print what failed, and hide it behind another exception */
+    if (_import_array() < 0) {
+        return -1;
+    }
     if (add_type(module, &tl_graph_spec, &state->graph_type) < 0 ||
         add_type(module, &tl_parameters_spec, &state->parameters_type) < 0 ||
         add_type(module, &tl_network_spec, &state->network_type) < 0 ||
@@ -229,7 +236,7 @@ static PyModuleDef_Slot module_slots[] = {
     {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
 #endif
 #if PY_VERSION_HEX >= 0x030D0000
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+    {Py_mod_gil, Py_MOD_GIL_USED}, /* a Graph has no lock of its own */
 #endif
     {0, NULL},
 };

@@ -29,7 +29,7 @@ static tl_parameters **
 groups_from(PyObject *sequence, PyTypeObject *type, size_t *count)
 {
     tl_parameters **groups = NULL;
-    PyObject *items = PySequence_Tuple(sequence);
+    PyObject *items = tl_items_from(sequence, "parameters", "Parameters");
     if (items == NULL) {
         return NULL;
     }
@@ -104,25 +104,45 @@ network_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* Converts (start, stop); stop -1 is the output. */
+/* Nodes from start to stop. */
+typedef struct stretch {
+    size_t start, stop;
+} stretch;
+
+/* From the arguments start and stop, each NULL where it was left out; stop -1 is the output. */
 static int
-read_stretch(const NetworkObject *self, Py_ssize_t start, Py_ssize_t stop, size_t *first,
-             size_t *last)
+read_stretch(stretch *out, const NetworkObject *self, PyObject *start, PyObject *stop)
 {
-    const Py_ssize_t count = (Py_ssize_t)tl_network_graph(self->network)->count;
-    if (stop == -1) {
-        stop = count - 1;
-    }
-    if (start < 0 || stop >= count || start > stop) {
-        PyErr_Format(PyExc_ValueError,
-                     "start and stop must be nodes in order from 0 to %zd, "
-                     "not %zd and %zd",
-                     count - 1, start, stop);
+    const long long last = (long long)tl_network_graph(self->network)->count - 1;
+    long long first_node = 0;
+    long long last_node = -1;
+    if ((start != NULL && tl_integer_from(&first_node, start, 0, last, "start") < 0) ||
+        (stop != NULL && tl_integer_from(&last_node, stop, -1, last, "stop") < 0)) {
         return -1;
     }
-    *first = (size_t)start;
-    *last = (size_t)stop;
+    if (last_node == -1) {
+        last_node = last;
+    }
+    if (first_node > last_node) {
+        PyErr_Format(PyExc_ValueError, "start must not lie behind stop, but is %lld and %lld",
+                     first_node, last_node);
+        return -1;
+    }
+    *out = (stretch){(size_t)first_node, (size_t)last_node};
     return 0;
+}
+
+/* The arguments (start=0, stop=-1) of a method. */
+static int
+parse_stretch(stretch *out, const NetworkObject *self, PyObject *args, PyObject *kwargs,
+              const char *format)
+{
+    static char *names[] = {"start", "stop", NULL};
+    PyObject *start = NULL;
+    PyObject *stop = NULL;
+    return PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &start, &stop)
+               ? read_stretch(out, self, start, stop)
+               : -1;
 }
 
 static double
@@ -149,25 +169,26 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
     static char *names[] = {"x", "start", "stop", NULL};
     NetworkObject *self = (NetworkObject *)op;
     PyObject *x;
-    Py_ssize_t start = 0;
-    Py_ssize_t stop = -1;
-    size_t first;
-    size_t last;
+    PyObject *start = NULL;
+    PyObject *stop = NULL;
+    stretch nodes;
     PyArrayObject *src = NULL; /* owned */
     PyArrayObject *dst = NULL; /* owned, and the result once it is filled */
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|nn:run", names, &x, &start, &stop) ||
-        read_stretch(self, start, stop, &first, &last) < 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:run", names, &x, &start, &stop) ||
+        read_stretch(&nodes, self, start, stop) < 0) {
         return NULL;
     }
     const tl_graph *graph = tl_network_graph(self->network);
-    const size_t src_count = tl_shape_elements(&graph->nodes[first].shape);
-    const size_t dst_count = tl_shape_elements(&graph->nodes[last].shape);
-    src = tl_rows_from(x, &graph->nodes[first].shape, "x");
+    const tl_shape *src_shape = &graph->nodes[nodes.start].shape;
+    const tl_shape *dst_shape = &graph->nodes[nodes.stop].shape;
+    const size_t src_count = tl_shape_elements(src_shape);
+    const size_t dst_count = tl_shape_elements(dst_shape);
+    src = tl_rows_from(x, src_shape, "x");
     if (src == NULL) {
         goto done;
     }
     const size_t rows = (size_t)PyArray_DIM(src, 0);
-    dst = tl_new_array((npy_intp)rows, &graph->nodes[last].shape);
+    dst = tl_new_array((npy_intp)rows, dst_shape);
     if (dst == NULL) {
         goto done;
     }
@@ -182,7 +203,7 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
         elapsed = -seconds();
         status = tl_network_run(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
                                 (const float *)PyArray_DATA(src) + row * src_count, count,
-                                first, last);
+                                nodes.start, nodes.stop);
         elapsed += seconds();
         Py_END_ALLOW_THREADS
         if (status != TL_OK) {
@@ -318,17 +339,12 @@ copy_tensors(tl_network *network)
 static PyObject *
 network_lowered(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"start", "stop", NULL};
     NetworkObject *self = (NetworkObject *)op;
-    Py_ssize_t start = 0;
-    Py_ssize_t stop = -1;
-    size_t first;
-    size_t last;
+    stretch nodes;
     tl_lowered *lowered = NULL;
     const float **data = NULL;
     PyObject *list = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|nn:lowered", names, &start, &stop) ||
-        read_stretch(self, start, stop, &first, &last) < 0) {
+    if (parse_stretch(&nodes, self, args, kwargs, "|OO:lowered") < 0) {
         return NULL;
     }
     data = copy_tensors(self->network);
@@ -336,7 +352,8 @@ network_lowered(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     tl_detail_clear();
-    const tl_status status = tl_lower(&lowered, tl_network_graph(self->network), first, last);
+    const tl_status status =
+        tl_lower(&lowered, tl_network_graph(self->network), nodes.start, nodes.stop);
     if (status != TL_OK) {
         tl_raise(state_of(op), status);
         goto done;
@@ -359,21 +376,16 @@ done:
 static PyObject *
 network_memory(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"start", "stop", NULL};
     NetworkObject *self = (NetworkObject *)op;
-    Py_ssize_t start = 0;
-    Py_ssize_t stop = -1;
-    size_t first;
-    size_t last;
+    stretch nodes;
     tl_status status;
     tl_network_memory memory;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|nn:memory", names, &start, &stop) ||
-        read_stretch(self, start, stop, &first, &last) < 0) {
+    if (parse_stretch(&nodes, self, args, kwargs, "|OO:memory") < 0) {
         return NULL;
     }
     tl_detail_clear();
     Py_BEGIN_ALLOW_THREADS
-    status = tl_network_memory_plan(self->network, &memory, first, last);
+    status = tl_network_memory_plan(self->network, &memory, nodes.start, nodes.stop);
     Py_END_ALLOW_THREADS
     if (status != TL_OK) {
         return tl_raise(state_of(op), status);

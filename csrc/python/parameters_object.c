@@ -11,7 +11,7 @@ shapes_from(PyObject *specs, size_t *count)
 {
     tl_shape *shapes = NULL;
     tl_shape *filled = NULL;
-    PyObject *items = PySequence_Tuple(specs);
+    PyObject *items = tl_items_from(specs, "specs", "tuples (name, shape)");
     if (items == NULL) {
         return NULL;
     }
@@ -87,13 +87,17 @@ parameters_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* The tensor of that index, or NULL with an exception. */
+/* The tensor of that index, or NULL with an exception. Runs Python code, once. */
 static tl_tensor *
-tensor_at(ParametersObject *self, Py_ssize_t index)
+tensor_at(ParametersObject *self, PyObject *object)
 {
+    long long index;
+    if (tl_integer_from(&index, object, LLONG_MIN, LLONG_MAX, "index") < 0) {
+        return NULL;
+    }
     if (index < 0 || (size_t)index >= self->parameters->count) {
-        PyErr_Format(PyExc_IndexError, "index must be from 0 to %zu, not %zd",
-                     self->parameters->count - 1, index);
+        PyErr_Format(PyExc_IndexError, "index must be that of one of %zu tensors, not %lld",
+                     self->parameters->count, index);
         return NULL;
     }
     return &self->parameters->tensors[index];
@@ -104,11 +108,7 @@ static PyObject *
 parameters_get(PyObject *op, PyObject *arg)
 {
     ParametersObject *self = (ParametersObject *)op;
-    const Py_ssize_t index = PyNumber_AsSsize_t(arg, PyExc_OverflowError);
-    if (index == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    const tl_tensor *tensor = tensor_at(self, index);
+    const tl_tensor *tensor = tensor_at(self, arg);
     if (tensor == NULL) {
         return NULL;
     }
@@ -148,9 +148,9 @@ selection_clear(selection *chosen)
 
 /* Room for as many tensors as `sequence` has items. */
 static int
-selection_init(selection *chosen, PyObject *sequence)
+selection_init(selection *chosen, PyObject *sequence, const char *argument)
 {
-    chosen->items = PySequence_Tuple(sequence);
+    chosen->items = tl_items_from(sequence, argument, "tuples");
     if (chosen->items == NULL) {
         return -1;
     }
@@ -222,40 +222,14 @@ read_selection(selection *chosen)
     Py_END_ALLOW_THREADS
 }
 
-/* A float32 array of exactly the tensor's shape. */
-static PyArrayObject *
-value_for(const tl_tensor *tensor, PyObject *object, Py_ssize_t index)
-{
-    PyArrayObject *value = (PyArrayObject *)PyArray_FROM_OTF(
-        object, NPY_FLOAT32, NPY_ARRAY_IN_ARRAY | NPY_ARRAY_FORCECAST);
-    if (value == NULL) {
-        return NULL;
-    }
-    bool fits = (size_t)PyArray_NDIM(value) == tensor->shape.rank;
-    for (size_t i = 0; fits && i < tensor->shape.rank; i++) {
-        fits = (size_t)PyArray_DIM(value, (int)i) == tensor->shape.dims[i];
-    }
-    if (!fits) {
-        PyObject *wanted = tl_shape_to(&tensor->shape);
-        PyObject *given = PyObject_GetAttrString((PyObject *)value, "shape");
-        if (wanted != NULL && given != NULL) {
-            PyErr_Format(PyExc_ValueError, "values must give tensor %zd the shape %R, not %R",
-                         index, wanted, given);
-        }
-        Py_XDECREF(wanted);
-        Py_XDECREF(given);
-        Py_CLEAR(value);
-    }
-    return value;
-}
-
 /* The i-th item (index, value) of `owner`, or where that is NULL (Parameters, index, value). */
 static int
 select_value(selection *chosen, size_t i, ParametersObject *owner, PyTypeObject *type)
 {
     PyObject *item = PyTuple_GET_ITEM(chosen->items, (Py_ssize_t)i);
-    Py_ssize_t index;
+    PyObject *index;
     PyObject *value;
+    char argument[64];
     if (!PyTuple_Check(item)) {
         PyErr_Format(PyExc_TypeError, "values must hold tuples of (%sindex, array)",
                      owner == NULL ? "Parameters, " : "");
@@ -263,10 +237,10 @@ select_value(selection *chosen, size_t i, ParametersObject *owner, PyTypeObject 
     }
     const int parsed =
         owner != NULL
-            ? PyArg_ParseTuple(item, "nO;values must hold tuples of (index, array)", &index,
+            ? PyArg_ParseTuple(item, "OO;values must hold tuples of (index, array)", &index,
                                &value)
             : PyArg_ParseTuple(item,
-                               "O!nO;values must hold tuples of (Parameters, index, array)",
+                               "O!OO;values must hold tuples of (Parameters, index, array)",
                                type, &owner, &index, &value);
     if (!parsed) {
         return -1;
@@ -275,7 +249,9 @@ select_value(selection *chosen, size_t i, ParametersObject *owner, PyTypeObject 
     if (chosen->tensors[i] == NULL) {
         return -1;
     }
-    chosen->arrays[i] = value_for(chosen->tensors[i], value, index);
+    (void)PyOS_snprintf(argument, sizeof argument, "the value of tensor %zu",
+                        (size_t)(chosen->tensors[i] - owner->parameters->tensors));
+    chosen->arrays[i] = tl_array_from(value, &chosen->tensors[i]->shape, argument);
     if (chosen->arrays[i] == NULL) {
         return -1;
     }
@@ -288,7 +264,7 @@ set_values(PyObject *sequence, ParametersObject *owner, PyTypeObject *type)
 {
     PyObject *result = NULL;
     selection chosen = {0};
-    if (selection_init(&chosen, sequence) < 0) {
+    if (selection_init(&chosen, sequence, "values") < 0) {
         goto done;
     }
     for (size_t i = 0; i < chosen.count; i++) {
@@ -325,18 +301,18 @@ tl_get_tensors_method(PyObject *module, PyObject *arg)
     const module_state *state = PyModule_GetState(module);
     PyObject *list = NULL;
     selection chosen = {0};
-    if (selection_init(&chosen, arg) < 0) {
+    if (selection_init(&chosen, arg, "tensors") < 0) {
         goto done;
     }
     for (size_t i = 0; i < chosen.count; i++) {
         PyObject *item = PyTuple_GET_ITEM(chosen.items, (Py_ssize_t)i);
         ParametersObject *owner;
-        Py_ssize_t index;
+        PyObject *index;
         if (!PyTuple_Check(item)) {
             PyErr_SetString(PyExc_TypeError, "tensors must hold tuples of (Parameters, index)");
             goto done;
         }
-        if (!PyArg_ParseTuple(item, "O!n;tensors must hold tuples of (Parameters, index)",
+        if (!PyArg_ParseTuple(item, "O!O;tensors must hold tuples of (Parameters, index)",
                               state->parameters_type, &owner, &index)) {
             goto done;
         }
@@ -366,9 +342,12 @@ parameters_glorot_uniform(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"index", "seed", NULL};
     ParametersObject *self = (ParametersObject *)op;
-    Py_ssize_t index;
-    unsigned long long seed;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "nK:glorot_uniform", names, &index, &seed)) {
+    PyObject *index;
+    PyObject *seed_object;
+    long long seed;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:glorot_uniform", names, &index,
+                                     &seed_object) ||
+        tl_integer_from(&seed, seed_object, 0, LLONG_MAX, "seed") < 0) {
         return NULL;
     }
     tl_tensor *tensor = tensor_at(self, index);
@@ -378,7 +357,7 @@ parameters_glorot_uniform(PyObject *op, PyObject *args, PyObject *kwargs)
     Py_BEGIN_ALLOW_THREADS
     tl_rwlock_write(&self->parameters->lock);
     tl_fork_guard_enter();
-    tl_random_glorot_uniform(tensor->data, &tensor->shape, seed);
+    tl_random_glorot_uniform(tensor->data, &tensor->shape, (uint64_t)seed);
     self->parameters->version++;
     tl_fork_guard_leave();
     tl_rwlock_unlock(&self->parameters->lock);

@@ -3,58 +3,84 @@
 
 #include <string.h>
 
+/* Dropout's streams are numbered 4096 * iterations + node, in 64 bits. */
+static const long long MOST_ITERATIONS = (1LL << 52) - 1;
+
 static int
-read_number(PyObject *dict, const char *key, double *out)
+read_setting(tl_optimizer *optimizer, const char *key, PyObject *value)
 {
-    PyObject *value = PyDict_GetItemString(dict, key); /* borrowed */
-    if (value == NULL) {
-        return 0; /* the default stays */
+    double number;
+    if (strcmp(key, "name") == 0) {
+        return 0; /* read before the others */
     }
-    const double number = PyFloat_AsDouble(value);
-    if (number == -1.0 && PyErr_Occurred()) {
+    if (optimizer->kind == TL_SGD && strcmp(key, "nesterov") == 0) {
+        return tl_flag_from(&optimizer->nesterov, value);
+    }
+    if (tl_number_from(&number, value, key) < 0) {
         return -1;
     }
-    *out = number;
+    if (optimizer->kind == TL_SGD && strcmp(key, "momentum") == 0) {
+        optimizer->momentum = (float)number;
+    } else if (optimizer->kind == TL_ADAM && strcmp(key, "beta_1") == 0) {
+        optimizer->beta_1 = number;
+    } else if (optimizer->kind == TL_ADAM && strcmp(key, "beta_2") == 0) {
+        optimizer->beta_2 = number;
+    } else if (optimizer->kind == TL_ADAM && strcmp(key, "epsilon") == 0) {
+        optimizer->epsilon = (float)number;
+    } else {
+        PyErr_Format(PyExc_ValueError, "optimizer \"%s\" has no setting \"%s\"",
+                     optimizer->kind == TL_SGD ? "sgd" : "adam", key);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+read_kind(tl_optimizer_kind *kind, PyObject *settings)
+{
+    const char *text = "";
+    PyObject *key = PyUnicode_FromString("name");
+    PyObject *name = key == NULL ? NULL : PyDict_GetItemWithError(settings, key); /* borrowed */
+    Py_XDECREF(key);
+    if ((name == NULL && PyErr_Occurred()) ||
+        (name != NULL && tl_text_from(&text, name, "optimizer name") < 0)) {
+        return -1;
+    }
+    if (strcmp(text, "adam") == 0) {
+        *kind = TL_ADAM;
+    } else if (strcmp(text, "sgd") == 0) {
+        *kind = TL_SGD;
+    } else {
+        PyErr_Format(PyExc_ValueError, "optimizer name must be \"adam\" or \"sgd\", not \"%s\"",
+                     text);
+        return -1;
+    }
     return 0;
 }
 
 static int
 read_optimizer(tl_optimizer *optimizer, PyObject *dict)
 {
-    PyObject *name = PyDict_GetItemString(dict, "name"); /* borrowed */
-    PyObject *nesterov = PyDict_GetItemString(dict, "nesterov");
-    const char *text = name == NULL ? "" : PyUnicode_AsUTF8(name);
-    double momentum = 0;
-    double epsilon = 1e-7;
-    if (text == NULL) {
-        return -1;
+    PyObject *settings = PyDict_Copy(dict); /* owned: a value's __float__ may change the dict */
+    PyObject *key;
+    PyObject *value;
+    Py_ssize_t position = 0;
+    int result = -1;
+    *optimizer = (tl_optimizer){.beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F};
+    if (settings == NULL || read_kind(&optimizer->kind, settings) < 0) {
+        goto done;
     }
-    *optimizer = (tl_optimizer){.beta_1 = 0.9, .beta_2 = 0.999};
-    if (strcmp(text, "adam") == 0) {
-        optimizer->kind = TL_ADAM;
-    } else if (strcmp(text, "sgd") == 0) {
-        optimizer->kind = TL_SGD;
-    } else {
-        PyErr_Format(PyExc_ValueError, "optimizer name must be \"adam\" or \"sgd\", not \"%s\"",
-                     text);
-        return -1;
-    }
-    if (nesterov != NULL) {
-        const int truth = PyObject_IsTrue(nesterov);
-        if (truth < 0) {
-            return -1;
+    while (PyDict_Next(settings, &position, &key, &value)) {
+        const char *text;
+        if (tl_text_from(&text, key, "the name of an optimizer's setting") < 0 ||
+            read_setting(optimizer, text, value) < 0) {
+            goto done;
         }
-        optimizer->nesterov = truth != 0;
     }
-    if (read_number(dict, "momentum", &momentum) < 0 ||
-        read_number(dict, "beta_1", &optimizer->beta_1) < 0 ||
-        read_number(dict, "beta_2", &optimizer->beta_2) < 0 ||
-        read_number(dict, "epsilon", &epsilon) < 0) {
-        return -1;
-    }
-    optimizer->momentum = (float)momentum;
-    optimizer->epsilon = (float)epsilon;
-    return 0;
+    result = 0;
+done:
+    Py_XDECREF(settings);
+    return result;
 }
 
 static PyObject *
@@ -66,17 +92,20 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *network;
     PyObject *trainable_object;
     PyObject *optimizer;
+    PyObject *start;
+    PyObject *seed_object;
     const char *loss;
-    Py_ssize_t start;
     int from_logits;
-    unsigned long long seed;
+    long long seed;
     TrainerObject *self = NULL;
     bool *trainable = NULL;
     tl_trainer_plan plan = {0};
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!nOspO!K:Trainer", names,
-                                     state->network_type, &network, &start, &trainable_object,
-                                     &loss, &from_logits, &PyDict_Type, &optimizer, &seed)) {
+    if (!PyArg_ParseTupleAndKeywords(
+            args, kwargs, "O!OOspO!O:Trainer", names, state->network_type, &network, &start,
+            &trainable_object, &loss, &from_logits, &PyDict_Type, &optimizer, &seed_object) ||
+        tl_size_from(&plan.start, start, "start") < 0 ||
+        tl_integer_from(&seed, seed_object, 0, LLONG_MAX, "seed") < 0) {
         return NULL;
     }
     if (!tl_loss_from_name(&plan.loss.kind, loss)) {
@@ -84,9 +113,6 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                             "loss must be binary_crossentropy, categorical_crossentropy or "
                             "sparse_categorical_crossentropy, not \"%s\"",
                             loss);
-    }
-    if (start < 0) {
-        return PyErr_Format(PyExc_ValueError, "start must not be negative, but is %zd", start);
     }
     if (read_optimizer(&plan.optimizer, optimizer) < 0) {
         return NULL;
@@ -97,10 +123,9 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (trainable == NULL) {
         return NULL;
     }
-    plan.start = (size_t)start;
     plan.trainable = trainable;
     plan.loss.from_logits = from_logits != 0;
-    plan.seed = seed;
+    plan.seed = (uint64_t)seed;
 
     self = (TrainerObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
@@ -243,13 +268,15 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
     PyObject *x;
     PyObject *y;
     PyObject *sample_weight = NULL;
+    PyObject *rate = NULL;
     PyObject *result = NULL;
     double learning_rate = 0.001;
     double loss = 0;
     tl_status status;
     batch_arrays arrays = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|Od:train_batch", names, &x, &y,
-                                     &sample_weight, &learning_rate)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:train_batch", names, &x, &y,
+                                     &sample_weight, &rate) ||
+        (rate != NULL && tl_number_from(&learning_rate, rate, "learning_rate") < 0)) {
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
@@ -348,18 +375,14 @@ trainer_get_state(PyObject *op, PyObject *unused)
     return Py_BuildValue("(KN)", (unsigned long long)iterations, slots);
 }
 
-/* A float32 array with as many elements as the tensor. */
 static PyArrayObject *
-slot_from(PyObject *object, const tl_tensor *tensor, size_t index)
+slot_from(TrainerObject *self, size_t index, PyObject *object)
 {
-    PyArrayObject *array = (PyArrayObject *)PyArray_FROM_OTF(
-        object, NPY_FLOAT32, NPY_ARRAY_IN_ARRAY | NPY_ARRAY_FORCECAST);
-    if (array != NULL && (size_t)PyArray_SIZE(array) != tensor->count) {
-        PyErr_Format(PyExc_ValueError, "slots must give slot %zu %zu numbers, not %zd", index,
-                     tensor->count, (Py_ssize_t)PyArray_SIZE(array));
-        Py_CLEAR(array);
-    }
-    return array;
+    const tl_tensor *tensor;
+    char argument[64];
+    (void)tl_trainer_slot(self->trainer, index, &tensor);
+    (void)PyOS_snprintf(argument, sizeof argument, "slot %zu", index);
+    return tl_array_from(object, &tensor->shape, argument);
 }
 
 /* Trainer.set_state(iterations, slots): all or none */
@@ -371,32 +394,35 @@ trainer_set_state(PyObject *op, PyObject *args, PyObject *kwargs)
     const size_t count = tl_trainer_slot_count(self->trainer);
     const tl_tensor *tensor;
     long long iterations;
+    PyObject *iterations_object;
     PyObject *sequence;
-    PyObject *arrays = NULL; /* owned: converted first, copied once all fit */
+    PyObject *slots = NULL;  /* owned tuple of what came */
+    PyObject *arrays = NULL; /* owned list: converted first, copied once all fit */
     PyObject *result = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "LO:set_state", names, &iterations,
-                                     &sequence)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:set_state", names, &iterations_object,
+                                     &sequence) ||
+        tl_integer_from(&iterations, iterations_object, 0, MOST_ITERATIONS, "iterations") < 0) {
         return NULL;
     }
-    if (iterations < 0) {
-        return PyErr_Format(PyExc_ValueError, "iterations must not be negative, but is %lld",
-                            iterations);
-    }
-    arrays = PySequence_List(sequence);
-    if (arrays == NULL) {
+    slots = tl_items_from(sequence, "slots", "arrays");
+    if (slots == NULL) {
         return NULL;
     }
-    if ((size_t)PyList_GET_SIZE(arrays) != count) {
+    if ((size_t)PyTuple_GET_SIZE(slots) != count) {
         PyErr_Format(PyExc_ValueError, "slots must hold %zu arrays, not %zd", count,
-                     PyList_GET_SIZE(arrays));
+                     PyTuple_GET_SIZE(slots));
         goto done;
     }
-    for (size_t i = 0; i < count; i++) {
-        (void)tl_trainer_slot(self->trainer, i, &tensor);
-        PyArrayObject *array = slot_from(PyList_GET_ITEM(arrays, (Py_ssize_t)i), tensor, i);
-        if (array == NULL || PyList_SetItem(arrays, (Py_ssize_t)i, (PyObject *)array) < 0) {
+    arrays = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; arrays != NULL && i < count; i++) {
+        PyArrayObject *array = slot_from(self, i, PyTuple_GET_ITEM(slots, (Py_ssize_t)i));
+        if (array == NULL) {
             goto done;
         }
+        PyList_SET_ITEM(arrays, (Py_ssize_t)i, (PyObject *)array);
+    }
+    if (arrays == NULL) {
+        goto done;
     }
     Py_BEGIN_ALLOW_THREADS
     tl_mutex_lock(&self->lock);
@@ -412,7 +438,8 @@ trainer_set_state(PyObject *op, PyObject *args, PyObject *kwargs)
     Py_END_ALLOW_THREADS
     result = Py_NewRef(Py_None);
 done:
-    Py_DECREF(arrays);
+    Py_XDECREF(arrays);
+    Py_DECREF(slots);
     return result;
 }
 

@@ -1,0 +1,235 @@
+"""Every function and method of tlcore._core with arguments that it takes.
+
+Shared by the tests of bad arguments and of failing memory: an entry point that is added to the
+core gets a line in CALLS, and is then tested by both.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from core_networks import random_parameters
+
+from tlcore import _core
+
+BIG_ENDIAN = np.dtype(np.float32).newbyteorder(">" if sys.byteorder == "little" else "<")
+
+
+def small_graph() -> _core.Graph:
+    graph = _core.Graph((4, 4, 3), "pictures")
+    graph.add("conv2d", "conv", [0], filters=2, kernel_size=(3, 3), padding="same")
+    graph.add("batch_normalization", "norm", [1])
+    graph.add("relu", "relu", [2], max_value=6.0)
+    graph.add("global_average_pooling2d", "pool", [3])
+    graph.add("dropout", "drop", [4], rate=0.25)
+    graph.add("dense", "scores", [5], units=3)
+    graph.add("activation", "softmax", [6], function="softmax")
+    return graph
+
+
+FLAGS = [False] * 6 + [True, True]
+CUT = 4  # the pooled values, in front of the dropout
+
+
+class World:
+    """One of each object, and arrays that fit them."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(3)
+        self.graph = small_graph()
+        self.other = _core.Graph((4, 4, 3), "other")
+        self.other.add("flatten", "flat", [0])
+        self.parameters = random_parameters(self.graph)
+        self.network = _core.Network(self.graph, [self.parameters])
+        self.pictures = rng.uniform(-1, 1, (5, 4, 4, 3)).astype(np.float32)
+        self.x = self.network.run(self.pictures, 0, CUT)
+        self.y = np.array([0, 1, 2, 1, 0], np.float32)
+        self.weights = np.array([1, 0, 2, 1, 0.5], np.float32)
+        self.trainer = self.new_trainer()
+        self.trainer.train_batch(self.x, self.y)
+        self.value = np.zeros(3, np.float32)
+        self.pixels = np.arange(6, dtype=np.uint8)
+        self.floats = np.zeros(6, np.float32)
+
+    def new_trainer(self, **changed: Any) -> _core.Trainer:
+        arguments: dict[str, Any] = {
+            "network": self.network,
+            "start": CUT,
+            "trainable": FLAGS,
+            "loss": "sparse_categorical_crossentropy",
+            "from_logits": False,
+            "optimizer": {"name": "adam"},
+            "seed": 7,
+        }
+        return _core.Trainer(**{**arguments, **changed})
+
+    def new_graph(self) -> _core.Graph:
+        graph = _core.Graph((4, 4, 3))
+        graph.add("flatten", "flatten", [0])
+        return graph
+
+    def state(self) -> list[bytes]:
+        """All that a failed call must leave as it was."""
+        iterations, slots = self.trainer.get_state()
+        arrays = [self.parameters.get(i) for i in range(len(self.parameters))]
+        facts = (len(self.graph), len(self.other), self.parameters.version, iterations)
+        return [repr(facts).encode(), *(array.tobytes() for array in [*arrays, *slots])]
+
+
+Call = Callable[..., Any]
+
+# Name -> (the call, given a World and arguments by name; those arguments, given a World).
+CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
+    "Graph": (
+        lambda w, **a: _core.Graph(**a),
+        lambda w: {"input_shape": (4, 4, 3), "name": "in"},
+    ),
+    "Graph.add": (
+        lambda w, op, name, inputs: w.new_graph().add(op, name, inputs),
+        lambda w: {"op": "add", "name": "new", "inputs": [1, 1]},
+    ),
+    "Graph.extend": (
+        lambda w, **a: w.new_graph().extend(**a),
+        lambda w: {"other": w.other, "input": 0},
+    ),
+    "Graph.nodes": (lambda w: w.graph.nodes, lambda w: {}),
+    "len(Graph)": (lambda w: len(w.graph), lambda w: {}),
+    "mobilenet_v2": (
+        lambda w, **a: _core.mobilenet_v2(**a),
+        lambda w: {
+            "input_shape": (32, 32, 3),
+            "alpha": 0.35,
+            "include_top": True,
+            "pooling": "avg",
+            "classes": 4,
+            "classifier_activation": "softmax",
+        },
+    ),
+    "Parameters": (
+        lambda w, **a: _core.Parameters(**a),
+        lambda w: {"specs": [("kernel", (2, 3)), ("bias", (3,))]},
+    ),
+    "Parameters.get": (lambda w, index: w.parameters.get(index), lambda w: {"index": 7}),
+    "Parameters.set": (
+        lambda w, values: w.parameters.set(values),
+        lambda w: {"values": [(7, w.value), (7, [1, 2, 3])]},
+    ),
+    "Parameters.set index, value": (
+        lambda w, index, value: w.parameters.set([(index, value)]),
+        lambda w: {"index": 7, "value": w.value},
+    ),
+    "Parameters.glorot_uniform": (
+        lambda w, **a: w.parameters.glorot_uniform(**a),
+        lambda w: {"index": 6, "seed": 2**63 - 1},
+    ),
+    "Parameters.version": (lambda w: w.parameters.version, lambda w: {}),
+    "Parameters.nbytes": (lambda w: w.parameters.nbytes, lambda w: {}),
+    "len(Parameters)": (lambda w: len(w.parameters), lambda w: {}),
+    "get_tensors": (
+        lambda w, tensors: _core.get_tensors(tensors),
+        lambda w: {"tensors": [(w.parameters, 7), (w.parameters, 0)]},
+    ),
+    "get_tensors block, index": (
+        lambda w, block, index: _core.get_tensors([(block, index)]),
+        lambda w: {"block": w.parameters, "index": 1},
+    ),
+    "set_tensors": (
+        lambda w, values: _core.set_tensors(values),
+        lambda w: {"values": [(w.parameters, 7, w.value), (w.parameters, 7, [1, 2, 3])]},
+    ),
+    "set_tensors block, index, value": (
+        lambda w, block, index, value: _core.set_tensors([(block, index, value)]),
+        lambda w: {"block": w.parameters, "index": 7, "value": w.value},
+    ),
+    "Network": (
+        lambda w, **a: _core.Network(**a),
+        lambda w: {"graph": w.graph, "parameters": [w.parameters]},
+    ),
+    "Network.run": (
+        lambda w, **a: w.network.run(**a),
+        lambda w: {"x": w.pictures, "start": 0, "stop": -1},
+    ),
+    "Network.cut": (lambda w, trainable: w.network.cut(trainable), lambda w: {"trainable": FLAGS}),
+    "Network.lowered": (
+        lambda w, **a: w.network.lowered(**a),
+        lambda w: {"start": 0, "stop": -1},
+    ),
+    "Network.memory": (lambda w, **a: w.network.memory(**a), lambda w: {"start": 0, "stop": 6}),
+    "Network.prefix_runs": (lambda w: w.network.prefix_runs, lambda w: {}),
+    "Trainer": (
+        lambda w, **a: w.new_trainer(**a),
+        lambda w: {
+            "network": w.network,
+            "start": CUT,
+            "trainable": FLAGS,
+            "loss": "sparse_categorical_crossentropy",
+            "from_logits": False,
+            "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
+            "seed": 2**63 - 1,
+        },
+    ),
+    "Trainer adam": (
+        lambda w, **a: w.new_trainer(optimizer={"name": "adam", **a}),
+        lambda w: {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+    ),
+    "Trainer.train_batch": (
+        lambda w, **a: w.new_trainer().train_batch(**a),
+        lambda w: {"x": w.x, "y": w.y, "sample_weight": w.weights, "learning_rate": 0.0},
+    ),
+    "Trainer.evaluate_batch": (
+        lambda w, **a: w.trainer.evaluate_batch(**a),
+        lambda w: {"x": w.x, "y": w.y, "sample_weight": w.weights},
+    ),
+    "Trainer.iterations": (lambda w: w.trainer.iterations, lambda w: {}),
+    "Trainer.get_state": (lambda w: w.trainer.get_state(), lambda w: {}),
+    "Trainer.set_state": (
+        lambda w, **a: w.trainer.set_state(**a),
+        lambda w: dict(zip(("iterations", "slots"), w.trainer.get_state(), strict=True)),
+    ),
+    "pixels_to_float": (
+        lambda w, **a: _core.pixels_to_float(**a),
+        lambda w: {"dst": w.floats, "src": w.pixels, "divide": 2.0, "scale": 3.0, "offset": 1.0},
+    ),
+    "set_num_threads": (
+        lambda w, n: _core.set_num_threads(n),
+        lambda w: {"n": _core.get_num_threads()},
+    ),
+    "get_num_threads": (lambda w: _core.get_num_threads(), lambda w: {}),
+    "config": (lambda w: _core.config(), lambda w: {}),
+    "fail_allocation": (lambda w, n: _core.fail_allocation(n), lambda w: {"n": -1}),
+}
+
+# One node of each kind with all its attributes, behind node 0 of shape (4, 4, 3).
+NODES: dict[str, dict[str, Any]] = {
+    "conv2d": {
+        "filters": 2,
+        "kernel_size": (2, 1),
+        "strides": (1, 2),
+        "padding": "valid",
+        "use_bias": False,
+    },
+    "depthwise_conv2d": {
+        "kernel_size": (3, 3),
+        "strides": (2, 2),
+        "padding": "same",
+        "use_bias": True,
+    },
+    "batch_normalization": {"epsilon": 0.5},
+    "relu": {"max_value": 1.5},
+    "activation": {"function": "sigmoid"},
+    "zero_padding2d": {"padding": ((1, 2), (3, 4))},
+    "global_average_pooling2d": {"keepdims": True},
+    "global_max_pooling2d": {"keepdims": False},
+    "flatten": {},
+    "dense": {"units": 5, "use_bias": False},
+    "dropout": {"rate": 0.5},
+}
+
+
+def add_node(op: str, attributes: dict[str, Any]) -> _core.Graph:
+    graph = _core.Graph((4, 4, 3))
+    graph.add(op, "node", [0], **attributes)
+    return graph
