@@ -71,13 +71,17 @@ def test_a_pool_of_processes(
     assert histories[0] == histories[1] == train(0)
 
 
+def predict_sent(model: Sequential, seed: int) -> np.ndarray:
+    return model.predict(workload.pictures(3, seed), verbose=0)
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_an_executor_of_processes(
-    method: str, path: str, expected: list[np.ndarray], forking: None
+def test_an_executor_of_processes_that_is_sent_the_model(
+    method: str, model: Sequential, expected: list[np.ndarray], forking: None
 ) -> None:
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        given = list(pool.map(predict, [path] * BATCHES, range(BATCHES)))
+        given = list(pool.map(predict_sent, [model] * BATCHES, range(BATCHES)))
     assert all(np.array_equal(*pair) for pair in zip(given, expected, strict=True))
 
 
@@ -100,11 +104,11 @@ def predict_inherited(seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_joblib(backend: str, path: str, expected: list[np.ndarray]) -> None:
+def test_joblib(backend: str, model: Sequential, expected: list[np.ndarray]) -> None:
     import joblib
 
     given = joblib.Parallel(n_jobs=2, backend=backend)(
-        joblib.delayed(predict)(path, seed) for seed in range(BATCHES)
+        joblib.delayed(predict_sent)(model, seed) for seed in range(BATCHES)
     )
     if backend == "loky":
         from joblib.externals.loky import get_reusable_executor
