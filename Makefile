@@ -93,6 +93,12 @@ sanitize: build ## the C tests and a part of the suite under the address and UB 
 	@# The interpreter leaks at exit, too; a stack with our sources in it is ours.
 	@if grep -l csrc/ $(SANITIZED)/*; then echo "These logs tell of leaks of ours."; exit 1; fi
 
+coverage: build ## lines and branches that the tests run, C and Python, a line for each room
+	$(DEV)/python tests/coverage_report.py
+
+matrix: build ## the suite on Python 3.10 to 3.13 with old and new libraries (PYTHONS="3.12 3.13")
+	$(DEV)/python tests/matrix.py $(PYTHONS)
+
 # --- benchmarks -------------------------------------------------------------------------------
 
 # The peers' Pythons may be given: make bench TORCH_PYTHON=/path/to/python. OTHERS_PYTHON, with
@@ -116,4 +122,4 @@ bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) ## tlcore against TensorFlo
 clean: ## remove what was built, but not the environments
 	rm -rf build build-* dist *.egg-info tlcore/_lib tlcore/*.so .venv/*/built .venv/*/ready
 
-.PHONY: help demo build test test-c lint format notebooks parity sanitize bench clean
+.PHONY: help demo build test test-c lint format notebooks parity sanitize coverage matrix bench clean
