@@ -25,7 +25,7 @@ demo: .venv/demo/ready ## install tlcore as a user would, draw pictures and trai
 # --- what a developer does --------------------------------------------------------------------
 
 DEV := .venv/dev/bin
-FORMATTED := $(C_FILES) $(wildcard tests/c/*.[ch] benchmarks/*.c)
+FORMATTED := $(C_FILES) $(wildcard tests/c/*.[ch] tests/fuzz/*.[ch] benchmarks/*.c)
 
 build: .venv/dev/built ## the package, editable, with all developer tools; again after a C edit
 	@echo "Built. $(DEV)/python imports this tree."
@@ -77,21 +77,87 @@ notebooks: build ## execute the notebooks in place
 parity: .venv/parity/ready ## compare directly with the real Keras, tf-keras and LiteRT
 	.venv/parity/bin/pytest tests/parity -W default
 
-SANITIZED := build-tlcore_sanitize/logs
-SANITIZED_TESTS := $(addprefix tests/unit/test_,models.py layers.py training_fit.py training_features.py)
+SANITIZED := $(CURDIR)/build-tlcore_sanitize
+RACED := $(CURDIR)/build-tlcore_sanitize-thread
+SUPPRESSIONS := $(CURDIR)/tests/sanitizers
+C_TESTS := $(MAKE) --no-print-directory -C tests/c PYTHON=$(abspath $(DEV)/python)
 # Without frame pointers in the interpreter only the slow way of walking a stack reaches our frames.
-SANITIZER_OPTIONS := detect_leaks=1:fast_unwind_on_malloc=0:malloc_context_size=12
+ASAN := detect_leaks=1:fast_unwind_on_malloc=0:malloc_context_size=12:allocator_may_return_null=1
+# A report of a leak or a race with our sources in a stack is ours; the interpreter has its own.
+OURS_IN = if grep -l csrc/ $(1)/logs/log.* 2>/dev/null; then echo "These reports name our sources."; exit 1; fi
 
-sanitize: build ## the C tests and a part of the suite under the address and UB sanitizers
-	$(MAKE) --no-print-directory -C tests/c run SANITIZE=1 PYTHON=$(abspath $(DEV)/python)
+# Left out under the address sanitizer:
+# the peers bring allocators of their own
+SANITIZED_WITHOUT := --ignore=tests/parity
+# build the C tests without it; they run with it in sanitize-c
+SANITIZED_WITHOUT += --ignore=tests/test_c.py --ignore=tests/unit/test_random_graphs.py
+# what setup.py says: runs no C of ours
+SANITIZED_WITHOUT += --ignore=tests/test_build.py
+# a kernel that calls what test_blog_program calls
+SANITIZED_WITHOUT += --ignore=tests/test_notebooks.py
+# bounded in CPU time; it calls of C what test_blog_program calls
+SANITIZED_WITHOUT += --ignore=tests/unit/test_datasets.py
+# limits the address space, of which the sanitizer reserves terabytes
+SANITIZED_WITHOUT += --ignore=tests/test_memory_limits.py
+# freed blocks stay in the quarantine: memory grows
+SANITIZED_WITHOUT += --deselect=tests/test_lifetime.py::test_memory_and_threads_are_flat_over_a_thousand_predictions
+
+sanitize: sanitize-c sanitize-address sanitize-thread ## C tests under ASan+UBSan, TSan and valgrind; the suite under ASan, threads under TSan
+
+sanitize-c: build
+	$(C_TESTS) run SANITIZE=1
+	$(C_TESTS) run SANITIZE=thread
+	$(C_TESTS) memcheck
+
+sanitize-address: build
 	TLCORE_SANITIZE=1 $(DEV)/python setup.py -q build
-	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	rm -rf $(SANITIZED)/logs && mkdir -p $(SANITIZED)/logs
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libubsan.so)" \
-	PYTHONMALLOC=malloc PYTHONPATH=$$(echo $(CURDIR)/build-tlcore_sanitize/lib.*) \
-	ASAN_OPTIONS=$(SANITIZER_OPTIONS):log_path=$(CURDIR)/$(SANITIZED)/log LSAN_OPTIONS=exitcode=0 \
-	$(DEV)/pytest -p no:cacheprovider $(SANITIZED_TESTS)
-	@# The interpreter leaks at exit, too; a stack with our sources in it is ours.
-	@if grep -l csrc/ $(SANITIZED)/*; then echo "These logs tell of leaks of ours."; exit 1; fi
+	PYTHONMALLOC=malloc PYTHONPATH=$$(echo $(SANITIZED)/lib.*) \
+	ASAN_OPTIONS=$(ASAN):log_path=$(SANITIZED)/logs/log \
+	LSAN_OPTIONS=exitcode=0:print_suppressions=0:suppressions=$(SUPPRESSIONS)/lsan.txt \
+	$(DEV)/pytest -p no:cacheprovider tests $(SANITIZED_WITHOUT)
+	@$(call OURS_IN,$(SANITIZED))
+
+# A child that is forked beside threads and starts its own is what ThreadSanitizer cannot follow:
+# its pthread_once does not know of the fork, and waits for a thread of the parent.
+sanitize-thread: build
+	TLCORE_SANITIZE=thread $(DEV)/python setup.py -q build
+	rm -rf $(RACED)/logs && mkdir -p $(RACED)/logs
+	LD_PRELOAD="$$(cc -print-file-name=libtsan.so)" PYTHONPATH=$$(echo $(RACED)/lib.*) \
+	TSAN_OPTIONS=exitcode=0:suppressions=$(SUPPRESSIONS)/tsan.txt:log_path=$(RACED)/logs/log \
+	$(DEV)/pytest -p no:cacheprovider tests/test_threads.py -k "not fork"
+	@$(call OURS_IN,$(RACED))
+
+# Long hunts; what they find is kept, and said. FUZZ_SECONDS for each target, FUZZ_FILES damaged
+# files of each kind, FUZZ_EXAMPLES of each property.
+FUZZ_SECONDS ?= 60
+FUZZ_FILES ?= 10000
+FUZZ_EXAMPLES ?= 300
+FUZZED := build/fuzz
+PROPERTIES := $(addprefix tests/unit/test_,random_graphs.py saving_copies.py preprocessing_properties.py)
+
+.venv/dev/fuzz: .venv/dev/tools
+	$(DEV)/pip install -q 'atheris>=2.3'
+	@touch $@
+
+fuzz: build .venv/dev/fuzz ## damaged files, random graphs, random programs; needs clang
+	$(MAKE) --no-print-directory -C tests/fuzz run PYTHON=$(abspath $(DEV)/python) SECONDS=$(FUZZ_SECONDS)
+	@mkdir -p $(FUZZED)
+	set -e; for kind in h5 pictures; do $(DEV)/python tests/fuzz/mutate_$$kind.py --count $(FUZZ_FILES); done
+	set -e; cd $(FUZZED); for kind in h5 pictures texts; do \
+	  $(abspath $(DEV)/python) $(CURDIR)/tests/fuzz/fuzz_$$kind.py -max_total_time=$(FUZZ_SECONDS); done
+	TLCORE_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(DEV)/pytest $(PROPERTIES)
+
+faults: build ## every refused allocation of the process, and every limit of its memory
+	$(C_TESTS) all
+	build/tests-c/test_refusals 1
+	TLCORE_MEMORY_STEPS=100 $(DEV)/pytest tests/test_memory_limits.py
+
+soak: build ## 2,000 forks, hundreds of interruptions and kills, ten minutes of everything
+	$(DEV)/python tests/soak/forks.py --count 2000
+	$(DEV)/python tests/soak/interruptions.py
+	$(DEV)/python tests/soak/soak.py --minutes 10
 
 coverage: build ## lines and branches that the tests run, C and Python, a line for each room
 	$(DEV)/python tests/coverage_report.py
@@ -122,4 +188,5 @@ bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) ## tlcore against TensorFlo
 clean: ## remove what was built, but not the environments
 	rm -rf build build-* dist *.egg-info tlcore/_lib tlcore/*.so .venv/*/built .venv/*/ready
 
-.PHONY: help demo build test test-c lint format notebooks parity sanitize coverage matrix bench clean
+.PHONY: help demo build test test-c lint format notebooks parity sanitize sanitize-c sanitize-address \
+  sanitize-thread fuzz faults soak coverage matrix bench clean

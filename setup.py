@@ -1,7 +1,8 @@
 """Builds tlcore._core: a static library for each room of csrc/, and oneDNN inside the package.
 
 Environment: TLCORE_ONEDNN_ROOT (another oneDNN 3.x), TLCORE_DEBUG=1 (assertions, warnings are
-errors), TLCORE_SANITIZE=1 (address and undefined-behaviour sanitizers), TLCORE_COVERAGE=1.
+errors), TLCORE_SANITIZE=1 (address and undefined-behaviour sanitizers), TLCORE_SANITIZE=thread,
+TLCORE_COVERAGE=1.
 Everything else about the package stands in pyproject.toml.
 """
 
@@ -44,11 +45,19 @@ FLAVOURS = {
         *("-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"),
         *("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"),
     ],
+    "TLCORE_SANITIZE=thread": [
+        *("-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer", "-fsanitize=thread"),
+    ],
     "TLCORE_COVERAGE": ["-O0", "-g", "--coverage"],
 }
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
 
-chosen = [name for name in FLAVOURS if os.environ.get(name, "0") not in ("", "0")]
+settings = {name: os.environ.get(name, "0") for name in FLAVOURS}
+chosen = [
+    f"{name}={value}" if f"{name}={value}" in FLAVOURS else name
+    for name, value in settings.items()
+    if value not in ("", "0")
+]
 flags = RELEASE + [flag for name in chosen for flag in FLAVOURS[name]]
 link_flags = [flag for flag in flags if flag.startswith(("-fsanitize", "--coverage", "-pthread"))]
 
@@ -165,7 +174,7 @@ room_flags = {"dnnl": ["-isystem", str(onednn[0])]}
 setup(
     license="Apache-2.0",  # here, because old and new setuptools disagree about pyproject.toml
     # A build with other flags must not find the objects of this one.
-    options={"build": {"build_base": "-".join(["build", *chosen]).lower()}},
+    options={"build": {"build_base": "-".join(["build", *chosen]).lower().replace("=", "-")}},
     cmdclass={"build_clib": build_clib, "build_ext": BuildExt},
     libraries=[
         (

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,33 @@ def test_shapes_beyond_all_memory_are_refused() -> None:
     graph.add("conv2d", "c", [0], filters=1, kernel_size=(1, 1), use_bias=False)
     with pytest.raises(ValueError, match="cannot be run"):
         _core.Network(graph, [_core.Parameters([("k", (1, 1, 1, 1))])]).memory()
+
+
+def test_stretches_beyond_the_last_few_give_their_memory_back() -> None:
+    """As when `trainable` changes again and again: each cut has a program of its own."""
+    graph = _core.mobilenet_v2((32, 32, 3), 1.0, False)
+    network = _core.Network(graph, [random_parameters(graph)])
+    x = pictures(1)
+    stops = range(len(graph) - 32, len(graph))
+    first = [network.run(x, 0, stop) for stop in stops[:2]]
+    each = network.memory(0, len(graph) - 1)["packed"]
+    process = psutil.Process()
+    memory = process.memory_info().rss
+    for stop in stops:
+        network.run(x, 0, stop)
+    assert process.memory_info().rss - memory < 16 * each, "eight programs, and what malloc keeps"
+    assert all(
+        np.array_equal(network.run(x, 0, stop), given)
+        for stop, given in zip(stops, first, strict=False)
+    )
+
+
+def test_more_stretches_than_are_kept_run_at_the_same_time() -> None:
+    network, _ = small_network()
+    x = pictures(2)
+    stops = range(100, 124)
+    expected = [network.run(x, 0, stop) for stop in stops]
+    with ThreadPoolExecutor(12) as pool:
+        for _ in range(2):
+            given = pool.map(lambda stop: network.run(x, 0, stop), stops)
+            assert all(np.array_equal(*pair) for pair in zip(given, expected, strict=True))

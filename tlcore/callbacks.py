@@ -137,6 +137,15 @@ class CallbackList(Callback):
             self.set_model(model)
         self.set_params(params)
 
+    def __enter__(self) -> CallbackList:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """An error or Ctrl-C must not leave half a line on the screen."""
+        for callback in self.callbacks:
+            if kind is not None and isinstance(callback, ProgbarLogger):
+                callback.leave()
+
     @property
     def history(self) -> History | None:
         """The History among the callbacks."""
@@ -294,6 +303,11 @@ class ProgbarLogger(Callback):
 
     def on_predict_end(self, logs: Logs = None) -> None:
         self._finish(None)
+
+    def leave(self) -> None:
+        """The run ends before its time: end the line that it draws."""
+        if self._bar is not None:
+            self._bar.leave()
 
     def _mode(self) -> tuple[progress.Mode, object]:
         verbose = (self.params or {}).get("verbose", "auto")

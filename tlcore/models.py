@@ -354,6 +354,19 @@ class Model(Trainer, Layer):
             raise FileExistsError(f"{os.fspath(filepath)} exists, and overwrite is False.")
         saving.save_model(self, filepath, include_optimizer=include_optimizer)
 
+    def __reduce__(self) -> tuple[Callable[[bytes], Model], tuple[bytes]]:
+        """For pickle and copy: the model as `save` would write it, with the optimizer's state.
+
+        So multiprocessing, concurrent.futures and joblib send models, and `copy.deepcopy` gives
+        one with weights of its own.
+
+        Raises:
+            ValueError: the input shape is unknown.
+        """
+        from tlcore import saving
+
+        return saving.reduced(self)
+
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write the weights into one file; see `tlcore.saving.save_weights`."""
         from tlcore import saving

@@ -7,6 +7,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#if defined(__has_feature) /* clang's way of telling */
+#if __has_feature(address_sanitizer) && !defined(__SANITIZE_ADDRESS__)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 enum { GUARD = TL_ALIGNMENT };
@@ -45,20 +51,23 @@ tl_alloc(size_t count, size_t size)
 {
     size_t bytes;
     if (tl_alloc_is_refused() || __builtin_mul_overflow(count, size, &bytes) ||
-        bytes > SIZE_MAX - 2 * HUGE_PAGE) {
+        bytes > PTRDIFF_MAX - 2 * HUGE_PAGE) {
         return NULL;
     }
     const bool large = bytes >= 2 * (size_t)HUGE_PAGE;
     const size_t alignment = large ? HUGE_PAGE : TL_ALIGNMENT;
-    bytes = round_up(bytes == 0 ? 1 : bytes, alignment);
-    void *block = aligned_alloc(alignment, bytes);
+    const size_t whole = round_up(bytes == 0 ? 1 : bytes, alignment);
+    void *block = aligned_alloc(alignment, whole);
     if (block == NULL) {
         return NULL;
     }
     if (large) {
-        (void)madvise(block, bytes, MADV_HUGEPAGE); /* only advice: 4 KiB pages work too */
+        (void)madvise(block, whole, MADV_HUGEPAGE); /* only advice: 4 KiB pages work too */
     }
-    memset(block, 0, bytes);
+    memset(block, 0, whole);
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_POISON_MEMORY_REGION((unsigned char *)block + bytes, whole - bytes);
+#endif
     return block;
 }
 

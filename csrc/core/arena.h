@@ -9,8 +9,8 @@
  *
  *   | sub-block a | pad to 64 | sub-block b | pad | ...      every sub-block 64-byte aligned
  *
- * In AddressSanitizer builds a poisoned gap follows every sub-block of a layout, so that an
- * overrun inside an arena is seen. */
+ * In AddressSanitizer builds a poisoned gap follows every sub-block of a layout that is
+ * guarded, and every block, so that an overrun inside an arena is seen. */
 #ifndef TL_CORE_ARENA_H
 #define TL_CORE_ARENA_H
 

@@ -128,6 +128,10 @@ shape_text(char *text, const tl_shape *shape)
 {
     size_t used = 0;
     text[0] = '\0';
+    if (shape->rank == 0 || shape->rank > TL_MAX_RANK) {
+        (void)snprintf(text, 64, "a shape of %zu dimensions", shape->rank);
+        return text;
+    }
     for (size_t i = 0; i < shape->rank; i++) {
         const int n =
             snprintf(text + used, 64 - used, "%s%zu", i == 0 ? "(" : ", ", shape->dims[i]);
@@ -248,6 +252,12 @@ check_numbers(const tl_node *node)
         if (!(node->relu.max_value > 0)) {
             return tl_fail(TL_BAD_VALUE, "relu \"%s\" needs a max_value above 0, not %g",
                            node->name, (double)node->relu.max_value);
+        }
+        break;
+    case TL_OP_ACTIVATION:
+        if (node->activation.function >= TL_FUNCTION_COUNT) {
+            return tl_fail(TL_BAD_VALUE, "activation \"%s\" has no function of number %u",
+                           node->name, (unsigned)node->activation.function);
         }
         break;
     case TL_OP_DROPOUT:
@@ -407,6 +417,10 @@ check_node(const tl_graph *graph, const tl_node *node)
     }
     if (node->name[0] == '\0') {
         return tl_fail(TL_BAD_VALUE, "name of a %s must not be empty", tl_op_name(node->op));
+    }
+    if (memchr(node->name, '\0', sizeof node->name) == NULL) {
+        return tl_fail(TL_BAD_VALUE, "name of a %s must be shorter than %d bytes",
+                       tl_op_name(node->op), TL_NAME_SIZE);
     }
     if (node->input_count != inputs) {
         return tl_fail(TL_BAD_VALUE, "%s \"%s\" takes %zu input%s, not %zu",

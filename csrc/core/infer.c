@@ -29,6 +29,7 @@ struct tl_program {
     tl_arena packed;
     size_t packed_bytes;
     place *places;
+    size_t activation_bytes; /* of an executor; its scratch follows */
     size_t scratch_offset;
     size_t executor_bytes;
     size_t src_count; /* floats of one image at start and at stop */
@@ -141,6 +142,7 @@ plan_memory(tl_program *program)
                              program->kernels[i].packed_bytes));
     }
     TL_TRY(tl_layout_add(&executor_layout, &offset, activations));
+    program->activation_bytes = activations;
     TL_TRY(tl_layout_add(&executor_layout, &program->scratch_offset, scratch));
     program->executor_bytes = executor_layout.size;
     program->packed_bytes = packed_layout.size;
@@ -215,6 +217,10 @@ tl_program_create(tl_program **out, const tl_graph *graph, const tl_ops *ops, si
     TL_TRY(tl_pool_run(prepare_step, program, count));
     TL_TRY(plan_memory(program));
     TL_TRY(tl_arena_create(&program->packed, program->packed_bytes));
+    for (size_t i = 0; i < count; i++) {
+        tl_arena_guard(&program->packed, program->packed_offsets[i],
+                       program->kernels[i].packed_bytes);
+    }
 
     *out = program; /* handed over */
     program = NULL;
@@ -307,6 +313,7 @@ executor_create(executor **out, const tl_program *program)
         goto done;
     }
     TL_TRY(tl_arena_create(&e->arena, program->executor_bytes));
+    tl_arena_guard(&e->arena, 0, program->activation_bytes);
     for (size_t i = 0; i < program->lowered->count; i++) {
         TL_TRY(program->backends[i]->bind(
             &e->bindings[i], &program->kernels[i],

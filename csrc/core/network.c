@@ -248,13 +248,13 @@ entry_create(entry **out, tl_network *network, size_t start, size_t stop)
     if (e->uses == NULL || e->versions == NULL) {
         goto done;
     }
-    for (size_t i = start + 1; i <= stop; i++) {
+    TL_TRY(tl_program_create(&e->program, network->graph, network->ops, start, stop));
+    for (size_t i = start + 1; i <= stop; i++) { /* both are nodes: the program exists */
         const tl_node *node = &network->graph->nodes[i];
         for (size_t k = 0; k < node->param_count; k++) {
             e->uses[network->owners[node->first_param + k]] = true;
         }
     }
-    TL_TRY(tl_program_create(&e->program, network->graph, network->ops, start, stop));
 
     *out = e; /* handed over */
     e = NULL;

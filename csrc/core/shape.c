@@ -34,6 +34,10 @@ tl_shape_count(size_t *count, const tl_shape *shape)
     tl_status status = TL_OK;
     size_t result = 1;
     size_t bytes;
+    if (shape->rank > TL_MAX_RANK) {
+        return tl_fail(TL_BAD_VALUE, "a shape has at most %d dimensions, not %zu", TL_MAX_RANK,
+                       shape->rank);
+    }
     for (size_t i = 0; i < shape->rank; i++) {
         TL_TRY(tl_multiply(&result, result, shape->dims[i]));
     }

@@ -33,7 +33,8 @@ bool tl_shape_equal(const tl_shape *a, const tl_shape *b);
 /* *product = a * b, or TL_OUT_OF_MEMORY where that does not fit a size_t. */
 tl_status tl_multiply(size_t *product, size_t a, size_t b);
 
-/* Number of elements, as a size that times 4 bytes still fits a size_t. */
+/* Number of elements, as a size that times 4 bytes still fits a size_t; TL_BAD_VALUE where the
+ * rank is above TL_MAX_RANK. */
 tl_status tl_shape_count(size_t *count, const tl_shape *shape);
 
 /* The same for a shape that has already been checked. */

@@ -1,6 +1,7 @@
 /* The training arena and one step: forward, loss, backward, update. */
 #include "core/train.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "core/activation.h"
@@ -56,7 +57,7 @@ check_node(const tl_graph *graph, size_t id)
     case TL_OP_GLOBAL_MAX_POOLING2D:
         return TL_OK;
     case TL_OP_RELU:
-        if (node->relu.max_value == 6.0F || node->relu.max_value > 3e38F) {
+        if (node->relu.max_value == 6.0F || isinf(node->relu.max_value)) {
             return TL_OK;
         }
         break;
@@ -100,6 +101,10 @@ static tl_status
 mark_part(tl_trainer *t, const tl_graph *graph)
 {
     tl_status status = TL_OK;
+    if (t->logits < t->start) {
+        return tl_fail(TL_BAD_VALUE, "the value of \"%s\" cannot be computed from \"%s\" alone",
+                       graph->nodes[t->output].name, graph->nodes[t->start].name);
+    }
     t->values[t->logits].in_part = true;
     for (size_t i = t->logits; i > t->start; i--) {
         const tl_node *node = &graph->nodes[i];
@@ -270,8 +275,15 @@ reserve_batch(tl_trainer *t, size_t rows)
     t->batch_rows = rows;
     for (size_t i = t->start + 1; i <= t->logits; i++) {
         value *v = &t->values[i];
-        v->data = v->in_part ? tl_arena_at(&arena, v->offset) : NULL;
-        v->grad = v->wants_grad ? tl_arena_at(&arena, v->grad_offset) : NULL;
+        const size_t bytes = rows * v->count * sizeof(float);
+        if (v->in_part) {
+            v->data = tl_arena_at(&arena, v->offset);
+            tl_arena_guard(&arena, v->offset, bytes);
+        }
+        if (v->wants_grad) {
+            v->grad = tl_arena_at(&arena, v->grad_offset);
+            tl_arena_guard(&arena, v->grad_offset, bytes);
+        }
     }
     tl_fork_guard_leave();
 done:

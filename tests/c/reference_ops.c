@@ -183,11 +183,15 @@ run_softmax(float *dst, const float *src, size_t rows, size_t cols)
 {
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;
+        double largest = -INFINITY;
         for (size_t c = 0; c < cols; c++) {
-            sum += exp((double)src[r * cols + c]);
+            largest = fmax(largest, (double)src[r * cols + c]);
         }
         for (size_t c = 0; c < cols; c++) {
-            dst[r * cols + c] = (float)(exp((double)src[r * cols + c]) / sum);
+            sum += exp((double)src[r * cols + c] - largest);
+        }
+        for (size_t c = 0; c < cols; c++) {
+            dst[r * cols + c] = (float)(exp((double)src[r * cols + c] - largest) / sum);
         }
     }
 }

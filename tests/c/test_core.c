@@ -193,6 +193,34 @@ test_graph_refuses_what_does_not_fit(void)
     tl_graph_destroy(graph);
 }
 
+/* Found by tests/fuzz/fuzz_build: attributes that no Python caller can pass. */
+static void
+test_graph_refuses_what_only_c_can_say(void)
+{
+    tl_graph *graph = NULL;
+    size_t id = 99;
+    size_t count = 7;
+    tl_shape shape = {9, {4, 4, 3, 1}};
+    tl_node node = {.op = TL_OP_ACTIVATION, .input_count = 1};
+    CHECK(tl_graph_create(&graph, "input", &shape) == TL_BAD_VALUE);
+    CHECK(strstr(tl_detail(), "9 dimensions") != NULL);
+    CHECK(tl_shape_count(&count, &shape) == TL_BAD_VALUE && count == 7);
+    shape.rank = 0;
+    CHECK(tl_graph_create(&graph, "input", &shape) == TL_BAD_VALUE && graph == NULL);
+    shape.rank = 1;
+    CHECK_OK(tl_graph_create(&graph, "input", &shape));
+    memset(node.name, 'n', sizeof node.name); /* no end */
+    CHECK(tl_graph_add(graph, &id, &node) == TL_BAD_VALUE);
+    CHECK(strstr(tl_detail(), "shorter than 128") != NULL);
+    node.name[5] = '\0';
+    node.activation.function = TL_FUNCTION_COUNT;
+    CHECK(tl_graph_add(graph, &id, &node) == TL_BAD_VALUE);
+    node.op = TL_OP_COUNT;
+    CHECK(tl_graph_add(graph, &id, &node) == TL_BAD_VALUE);
+    CHECK(id == 99 && graph->count == 1);
+    tl_graph_destroy(graph);
+}
+
 static size_t
 parameters_of(double alpha, bool include_top)
 {
@@ -262,6 +290,7 @@ main(void)
     RUN(test_crew_can_be_resized);
     RUN(test_crew_works_in_a_forked_child);
     RUN(test_graph_refuses_what_does_not_fit);
+    RUN(test_graph_refuses_what_only_c_can_say);
     RUN(test_mobilenet_v2_has_keras_sizes);
     RUN(test_mobilenet_v2_lowers_to_its_convolutions);
     tl_pool_close();

@@ -272,6 +272,31 @@ test_the_cut_follows_the_trainable_flags(void)
     tl_graph_destroy(graph);
 }
 
+/* Found by tests/fuzz/fuzz_plan: read nodes that are not there before it refused them. */
+static void
+test_stretches_behind_the_graph_are_refused(void)
+{
+    tl_graph *graph = NULL;
+    tl_parameters *parameters = NULL;
+    tl_network *network = NULL;
+    tl_network_memory memory = {0};
+    float src[12 * 12 * 3] = {0};
+    float dst[4];
+    CHECK_OK(small_graph(&graph, 12, 12));
+    CHECK_OK(random_parameters(&parameters, graph, 2));
+    CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &reference_ops));
+    const size_t behind[] = {graph->count, graph->count + 1000, TL_NONE};
+    for (size_t i = 0; i < 3; i++) {
+        CHECK(tl_network_run(network, dst, src, 1, 0, behind[i]) == TL_BAD_VALUE);
+        CHECK(tl_network_memory_plan(network, &memory, 0, behind[i]) == TL_BAD_VALUE);
+        CHECK(tl_network_memory_plan(network, &memory, behind[i], behind[i]) == TL_BAD_VALUE);
+    }
+    CHECK(tl_network_run(network, dst, src, 1, 3, 2) == TL_BAD_VALUE);
+    tl_network_destroy(network);
+    tl_parameters_release(parameters);
+    tl_graph_destroy(graph);
+}
+
 static void
 test_networks_refuse_wrong_parameters(void)
 {
@@ -304,6 +329,7 @@ main(void)
     RUN(test_changed_weights_are_packed_again);
     RUN(test_a_forked_child_predicts);
     RUN(test_the_cut_follows_the_trainable_flags);
+    RUN(test_stretches_behind_the_graph_are_refused);
     RUN(test_networks_refuse_wrong_parameters);
     tl_pool_close();
     return REPORT();

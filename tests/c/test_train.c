@@ -10,9 +10,10 @@
 
 enum { ROWS = 6, FEATURES = 5, CLASSES = 3 };
 
-/* input -> dense 4 -> `hidden` -> dense 3 -> `output` */
+/* input -> dense 4 -> `hidden` -> `pooling` of an image -> dense 3 -> `output` */
 static tl_status
-head_graph(tl_graph **out, const tl_shape *input, tl_function hidden, tl_function output)
+head_graph(tl_graph **out, const tl_shape *input, tl_function hidden, tl_op pooling,
+           tl_function output)
 {
     tl_status status = TL_OK;
     tl_graph *graph = NULL;
@@ -23,8 +24,7 @@ head_graph(tl_graph **out, const tl_shape *input, tl_function hidden, tl_functio
     TL_TRY(add_node(graph, &x, (tl_node){.op = TL_OP_ACTIVATION, .activation = {hidden}},
                     "hidden/activation", x, TL_NONE));
     if (input->rank == 3) {
-        TL_TRY(add_node(graph, &x, (tl_node){.op = TL_OP_GLOBAL_AVERAGE_POOLING2D}, "gap", x,
-                        TL_NONE));
+        TL_TRY(add_node(graph, &x, (tl_node){.op = pooling}, "pooling", x, TL_NONE));
     }
     TL_TRY(add_node(graph, &x, (tl_node){.op = TL_OP_DENSE, .dense = {CLASSES, true}}, "scores",
                     x, TL_NONE));
@@ -55,7 +55,7 @@ make_targets(float *targets, tl_loss_kind kind)
 /* The gradient that one step of plain SGD with rate 1 took, against central differences of
  * the loss, for every weight of the head. */
 static void
-check_gradients(const tl_shape *input, tl_function output, tl_loss loss)
+check_gradients(const tl_shape *input, tl_op pooling, tl_function output, tl_loss loss)
 {
     tl_graph *graph = NULL;
     tl_parameters *parameters = NULL;
@@ -73,9 +73,14 @@ check_gradients(const tl_shape *input, tl_function output, tl_loss loss)
     const tl_batch batch = {inputs, targets, weights, ROWS};
 
     random_numbers(inputs, count, 4);
+    for (size_t i = 0; pooling == TL_OP_GLOBAL_MAX_POOLING2D && i < count; i++) {
+        /* all pixels of a row alike: every maximum is a tie */
+        inputs[i] = inputs[i / tl_shape_elements(input) * tl_shape_elements(input) +
+                           i % tl_shape_channels(input)];
+    }
     random_numbers(weights, ROWS, 5);
     make_targets(targets, loss.kind);
-    CHECK_OK(head_graph(&graph, input, TL_SIGMOID, output));
+    CHECK_OK(head_graph(&graph, input, TL_SIGMOID, pooling, output));
     CHECK_OK(random_parameters(&parameters, graph, 6));
     CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &reference_ops));
     CHECK_OK(tl_trainer_create(&trainer, network, &plan));
@@ -121,9 +126,10 @@ test_gradients_of_every_loss(void)
     const tl_shape flat = tl_shape_1(FEATURES);
     const tl_function outputs[] = {TL_LINEAR, TL_SIGMOID, TL_SOFTMAX};
     for (int kind = 0; kind < TL_LOSS_COUNT; kind++) {
-        check_gradients(&flat, TL_LINEAR, (tl_loss){(tl_loss_kind)kind, true});
+        check_gradients(&flat, TL_OP_FLATTEN, TL_LINEAR, (tl_loss){(tl_loss_kind)kind, true});
         for (size_t i = 1; i < 3; i++) {
-            check_gradients(&flat, outputs[i], (tl_loss){(tl_loss_kind)kind, false});
+            check_gradients(&flat, TL_OP_FLATTEN, outputs[i],
+                            (tl_loss){(tl_loss_kind)kind, false});
         }
     }
 }
@@ -167,7 +173,9 @@ static void
 test_gradients_through_pooling_and_rows(void)
 {
     const tl_shape image = tl_shape_3(2, 3, FEATURES);
-    check_gradients(&image, TL_SOFTMAX, (tl_loss){TL_CATEGORICAL_CROSSENTROPY, false});
+    const tl_loss loss = {TL_CATEGORICAL_CROSSENTROPY, false};
+    check_gradients(&image, TL_OP_GLOBAL_AVERAGE_POOLING2D, TL_SOFTMAX, loss);
+    check_gradients(&image, TL_OP_GLOBAL_MAX_POOLING2D, TL_SOFTMAX, loss);
 }
 
 static void
@@ -283,6 +291,37 @@ test_steps_lower_the_loss(void)
     tl_graph_destroy(graph);
 }
 
+/* The output's activation may read a value before `start`: nothing leads there from it. */
+static void
+test_a_start_behind_the_logits_is_refused(void)
+{
+    tl_graph *graph = NULL;
+    tl_parameters *parameters = NULL;
+    tl_network *network = NULL;
+    tl_trainer *trainer = NULL;
+    size_t logits = 0;
+    size_t aside = 0;
+    size_t output = 0;
+    const tl_shape flat = tl_shape_1(FEATURES);
+    const bool trainable[4] = {true, true, true, true};
+    const tl_node dense = {.op = TL_OP_DENSE, .dense = {CLASSES, true}};
+    CHECK_OK(tl_graph_create(&graph, "input", &flat));
+    CHECK_OK(add_node(graph, &logits, dense, "logits", 0, TL_NONE));
+    CHECK_OK(add_node(graph, &aside, dense, "aside", logits, TL_NONE));
+    CHECK_OK(add_node(graph, &output,
+                      (tl_node){.op = TL_OP_ACTIVATION, .activation = {TL_SOFTMAX}}, "scores",
+                      logits, TL_NONE));
+    CHECK_OK(random_parameters(&parameters, graph, 2));
+    CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &reference_ops));
+    const tl_trainer_plan plan = {
+        .start = aside, .trainable = trainable, .loss = {TL_CATEGORICAL_CROSSENTROPY, false}};
+    CHECK(tl_trainer_create(&trainer, network, &plan) == TL_BAD_VALUE && trainer == NULL);
+    CHECK(strstr(tl_detail(), "\"aside\"") != NULL);
+    tl_network_destroy(network);
+    tl_parameters_release(parameters);
+    tl_graph_destroy(graph);
+}
+
 static void
 test_training_through_a_convolution_is_refused(void)
 {
@@ -316,6 +355,7 @@ main(void)
     RUN(test_losses_refuse_bad_targets);
     RUN(test_update_rules);
     RUN(test_steps_lower_the_loss);
+    RUN(test_a_start_behind_the_logits_is_refused);
     RUN(test_training_through_a_convolution_is_refused);
     tl_pool_close();
     return REPORT();

@@ -8,6 +8,7 @@ import os
 import resource
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -424,9 +425,9 @@ def test_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for name in ("fsync", "replace", "open"):
+    for name in ("os.fsync", "os.replace", "builtins.open"):
         with monkeypatch.context() as patch:
-            patch.setattr(os, name, full)
+            patch.setattr(name, full)
             with pytest.raises(OSError, match=r"No space left on device: '.*m\.h5'"):
                 save_model(model, tmp_path / "m.h5")
         assert (tmp_path / "m.h5").read_bytes() == before
@@ -506,3 +507,33 @@ def test_mobilenet(tmp_path: Path) -> None:
     assert np.array_equal(load_model(tmp_path / "m.h5")(x), model(x))
     with h5py.File(tmp_path / "m.h5") as file:
         assert len(file["model_weights/mobilenetv2_0.35_32"].attrs["weight_names"]) == 260
+
+
+def test_names_of_digits_inside_a_model(tmp_path: Path) -> None:
+    inner = Sequential([Input((4,)), Dense(3, name="1"), Dense(3, name="0")], name="2")
+    save_model(Sequential([inner, Dense(2, name="3")]), tmp_path / "m.h5")
+    assert [layer.name for layer in load_model(tmp_path / "m.h5").layers[0].layers] == ["1", "0"]
+
+
+def test_the_flag_of_a_sequential_inside_is_kept(tmp_path: Path) -> None:
+    inner = Sequential([Input((4,)), Dense(3, name="a")], name="inner")
+    inner.trainable = False
+    save_model(Sequential([inner, Dense(2)]), tmp_path / "m.h5")
+    again = load_model(tmp_path / "m.h5").layers[0]
+    assert not again.trainable
+    assert not again.layers[0].trainable
+
+
+def test_threads_save_and_load_at_the_same_time(tmp_path: Path, pictures: Any) -> None:
+    models = [small_model(f"m{i}") for i in range(4)]
+    expected = [model(pictures) for model in models]
+
+    def work(i: int) -> bool:
+        for _ in range(5):
+            save_model(models[i], tmp_path / f"{i}.h5")
+            if not np.array_equal(load_model(tmp_path / f"{i}.h5")(pictures), expected[i]):
+                return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(work, range(4)))

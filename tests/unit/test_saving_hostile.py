@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,12 +114,12 @@ def test_bits_flipped(whole: Path, seed: int) -> None:
         assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-def test_heap_that_the_library_reads_for_ever(whole: Path) -> None:
+def test_heap_that_libhdf5_reads_for_ever(whole: Path) -> None:
     content = bytearray(whole.read_bytes())
     heap = content.index(b"GCOL\x01\0\0\0")
     content[heap + 16 : heap + 32] = bytes(16)
     whole.write_bytes(content)
-    assert "a damaged heap" in refused(whole)
+    assert "a text lies outside its heap" in refused(whole)
 
 
 def test_superblock_of_odd_sizes(whole: Path) -> None:
@@ -217,6 +218,34 @@ def test_virtual_data_set(whole: Path, tmp_path: Path) -> None:
         file.create_virtual_dataset(KERNEL, layout)
 
     assert "keeps its values in another place or file" in refused(whole, change)
+
+
+def test_virtual_data_set_of_its_own_file(whole: Path) -> None:
+    # HDF5 2.0 ends the process when it reads one.
+    layout = h5py.VirtualLayout((4, 5), np.float32)
+    layout[...] = h5py.VirtualSource(".", KERNEL, shape=(4, 5))
+
+    def change(file: h5py.File) -> None:
+        del file[KERNEL]
+        file.create_virtual_dataset(KERNEL, layout)
+
+    assert "keeps its values in another place or file" in refused(whole, change)
+
+
+def test_a_chunk_that_unpacks_to_too_little(whole: Path) -> None:
+    # HDF5 2.0 gives what stands behind it in memory.
+    def change(file: h5py.File) -> None:
+        replaced(KERNEL, shape=(4, 5), dtype="f4", chunks=(4, 5), compression="gzip")(file)
+        file[KERNEL].id.write_direct_chunk((0, 0), zlib.compress(bytes(40)))
+
+    assert "its chunks are not what they should be" in refused(whole, change)
+
+
+def test_zeros_packed_to_fill_the_memory(whole: Path) -> None:
+    how = {"data": np.zeros((5000, 5000), np.float32), "chunks": (1000, 1000)}
+    text = refused(whole, replaced(KERNEL, compression="gzip", **how))
+    assert "its weights take 100" in text
+    assert "was made to fill the memory" in text
 
 
 def test_external_storage(whole: Path, tmp_path: Path) -> None:
@@ -387,6 +416,32 @@ def test_graphs(whole: Path, change: Callable[[dict[str, Any]], Any], expected: 
         change(base(c))
 
     assert expected in refused(whole, config(in_base))
+
+
+def test_a_name_as_long_as_the_file_makes_no_error_of_that_length(whole: Path) -> None:
+    text = refused(whole, head(name="x" * 1_000_000))
+    assert len(text) < 1200
+    assert "name must be a text" in text
+
+
+def test_layers_in_any_order(whole: Path) -> None:
+    expected = load_model(whole).get_weights()
+
+    def change(c: dict[str, Any]) -> None:
+        base(c)["layers"].reverse()
+
+    with h5py.File(whole, "r+") as file:
+        config(change)(file)
+    found = load_model(whole).get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_ring_of_layers(whole: Path) -> None:
+    def change(c: dict[str, Any]) -> None:
+        first = base(c)["layers"][1]
+        first["inbound_nodes"] = [[[base(c)["layers"][3]["name"], 0, 0, {}]]]
+
+    assert "is not fed by the input" in refused(whole, config(change))
 
 
 def test_models_in_models_in_models(whole: Path) -> None:

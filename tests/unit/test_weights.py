@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import http.server
 import json
@@ -18,6 +19,7 @@ import pytest
 
 from tlcore import weights
 from tlcore.applications import MobileNetV2
+from tlcore.weights import _download
 from tlcore.weights._check import check_imagenet
 
 NAME = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
@@ -163,11 +165,53 @@ def test_class_index(folders: dict[str, Path], server: Path) -> None:
     assert len(index) == 1000
 
 
-def test_class_index_that_is_none(folders: dict[str, Path]) -> None:
-    for text in ("", "[]", '{"0": ["n01440764", "tench"]}'):
-        (folders["named"] / "imagenet_class_index.json").write_text(text)
-        with pytest.raises(ValueError, match="is not the list of ImageNet's classes"):
-            weights.class_index()
+def listed(entry: Any) -> str:
+    return json.dumps({str(i): entry for i in range(1000)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"0": ["n01440764", "tench"]}',
+        "[" * 100_000,
+        '{"0": ' * 100_000,
+        "9" * 5000,
+        listed("ab"),
+        listed(["n01440764", 3]),
+        listed(["n01440764", "tench", "more"]),
+        listed(["n01440764", ""]),
+        listed(["n01440764", "a\nb"]),
+        listed(["n01440764", "x" * 201]),
+        listed(["n01440764", "tench"]) + " " * (1 << 20),
+    ],
+    ids=lambda text: text[:12] + str(len(text)),
+)
+def test_class_index_that_is_none(folders: dict[str, Path], text: str) -> None:
+    path = folders["named"] / "imagenet_class_index.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match="is not the list of ImageNet's classes") as caught:
+        weights.class_index()
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_class_index_that_is_no_text(folders: dict[str, Path]) -> None:
+    (folders["named"] / "imagenet_class_index.json").write_bytes(b"\xff\xfe{\0}\0")
+    with pytest.raises(ValueError, match="is not the list of ImageNet's classes"):
+        weights.class_index()
+
+
+def test_a_server_that_sends_without_end(
+    folders: dict[str, Path], server: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_download, "_MOST_BYTES", 100_000)
+    shutil.copy(file, server)
+    with pytest.raises(FileNotFoundError, match="the server sends more than 100000 bytes"):
+        weights.imagenet_path(0.35, 96, False)
+    gc.collect()  # a connection that was left open would warn
+    assert list(folders["cache"].iterdir()) == []
 
 
 def test_real_files(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tlcore.preprocessing.image._iterator import Iterator
 from tlcore.preprocessing.image._pictures import write_file
+from tlcore.saving._files import read_small
 
 if TYPE_CHECKING:
     from tlcore.datasets._seascape import Textures
@@ -176,6 +177,6 @@ def _pictures(root: Path) -> set[str]:
 
 def _mark(root: Path) -> object:
     try:
-        return json.loads((root / MARK).read_bytes())
-    except (OSError, ValueError):
+        return json.loads(read_small(root / MARK, 10_000))
+    except (OSError, ValueError, RecursionError):
         return None

@@ -29,6 +29,16 @@ FloatArray = NDArray[np.float32]
 _LONGEST_NAME = 110
 
 
+def _is_name(name: Any) -> bool:
+    """Whether the core and an .h5 file can keep this as a layer's name."""
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
+        return False
+    try:
+        return len(name.encode()) <= _LONGEST_NAME
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return False
+
+
 class Variable:
     """One weight tensor of a layer: a place in a `_core.Parameters`.
 
@@ -155,15 +165,10 @@ class Layer:
         kind = type(self).__name__
         if name is None:
             name = naming.unique_name(naming.to_snake_case(kind))
-        if (
-            not isinstance(name, str)
-            or not name
-            or "/" in name
-            or len(name.encode()) > _LONGEST_NAME
-        ):
+        if not _is_name(name):
             raise ValueError(
-                f"{kind}: name must be a text without '/' of at most {_LONGEST_NAME} bytes, "
-                f"got {name!r}."
+                f"{kind}: name must be a text without '/' of at most {_LONGEST_NAME} bytes, and "
+                f"not '.' or '..', got {name!r}."
             )
         self.name = name
         self.dtype = arguments.dtype(self._owner, dtype)

@@ -6,23 +6,23 @@ names and the way pictures are read travel with both.
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlcore.saving._files import PathLike, as_path, write_file
+from tlcore.utils.interrupts import held_back
 
 if TYPE_CHECKING:
     import h5py
 
     from tlcore.models import Model
+    from tlcore.saving._hdf5 import File
 
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
 
-_images = itertools.count()
 _KERAS_VERSION = "2.15.0"  # whose dialect of .h5 is written
 
 
@@ -50,13 +50,18 @@ def save_model(
 
     Source: `keras.models.save_model`.
     """
+    path = _target(filepath, overwrite)
+    write_file(path, _written(model, include_optimizer))
+
+
+def _written(model: Model, include_optimizer: bool) -> bytes:
+    """A whole model's file."""
     from tlcore.saving._config import written
     from tlcore.saving._extras import write_extras
     from tlcore.saving._order import effective_flags
     from tlcore.saving._training import write_optimizer
     from tlcore.saving._weights import write_legacy
 
-    path = _target(filepath, overwrite)
     flags = effective_flags(model)
     config = json.dumps(written(model, flags))
     training = model.compile_config() if include_optimizer else None
@@ -73,7 +78,7 @@ def save_model(
         if training is not None:
             write_optimizer(root, model, flags, state)
 
-    write_file(path, _image(fill))
+    return _image(fill)
 
 
 def load_model(filepath: PathLike, custom_objects: None = None, compile: bool = True) -> Model:
@@ -95,29 +100,50 @@ def load_model(filepath: PathLike, custom_objects: None = None, compile: bool = 
 
     Source: `keras.models.load_model`.
     """
-    from tlcore.saving import _config, _extras, _hdf5, _order, _training, _weights
+    from tlcore.saving import _hdf5
 
     if custom_objects:
         raise ValueError("custom_objects must be None: tlcore has no layers but its own.")
     with _hdf5.opened(filepath) as file:
-        text = file.text("model_config")
-        if text is None:
-            raise file.refuse(
-                "it holds no model, only weights; build the model and call load_weights"
-            )
-        description = _config.parsed(file, text, "model_config")
-        groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
-        budget = sum(dataset.size for group in groups for dataset in group.datasets)
-        extras = _extras.read_extras(file)
-        model = _config.rebuilt(file, description, budget)
-        if not model.built:
-            raise file.refuse("its model does not say what shape its input has")
-        flags = _order.effective_flags(model)
-        _weights.assign(_weights.matched(file, groups, model, flags))
-        _extras.apply_extras(model, extras)
-        if compile and _training.read_compile(file, model):
-            _training.read_optimizer(file, model, _order.effective_flags(model))
+        return _read(file, compile)
+
+
+def _read(file: File, compile: bool) -> Model:
+    """The model of an open file."""
+    from tlcore.saving import _config, _extras, _order, _training, _weights
+
+    text = file.text("model_config")
+    if text is None:
+        raise file.refuse("it holds no model, only weights; build the model and call load_weights")
+    description = _config.parsed(file, text, "model_config")
+    groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
+    budget = sum(dataset.size for group in groups for dataset in group.datasets)
+    extras = _extras.read_extras(file)
+    model = _config.rebuilt(file, description, budget)
+    if not model.built:
+        raise file.refuse("its model does not say what shape its input has")
+    flags = _order.effective_flags(model)
+    _weights.assign(_weights.matched(file, groups, model, flags))
+    _extras.apply_extras(model, extras)
+    if compile and _training.read_compile(file, model):
+        _training.read_optimizer(file, model, _order.effective_flags(model))
     return model
+
+
+def reduced(model: Model) -> tuple[Callable[[bytes], Model], tuple[bytes]]:
+    """What pickle and copy take for `model`: the bytes of its .h5 file, and who reads them.
+
+    Raises:
+        ValueError: a model whose input shape is unknown.
+    """
+    return _restored, (_written(model, include_optimizer=True),)
+
+
+def _restored(content: bytes) -> Model:
+    """The model of `reduced`. Unlike a file it may hold NaN: it is a copy, whatever it is."""
+    from tlcore.saving import _hdf5
+
+    return _read(_hdf5.in_memory("a pickled model", content, finite=False), compile=True)
 
 
 def save_weights(model: Model, filepath: PathLike, overwrite: bool = True) -> None:
@@ -175,22 +201,29 @@ def load_weights(model: Model, filepath: PathLike, by_name: bool = False) -> Non
 
     Source: `keras.Model.load_weights`.
     """
-    from tlcore.saving import _extras, _hdf5, _order, _weights
+    from tlcore.saving import _hdf5
 
     _check_built(model, "loaded")
     with _hdf5.opened(filepath) as file:
-        if _weights.is_v3(file):
-            if by_name:
-                raise file.refuse("it numbers its layers, so by_name is not possible")
-            values = _weights.matched_v3(file, model)
-        else:
-            held = file.root
-            if file.has(held, "model_weights"):
-                held = file.group(held, "model_weights")
-            groups = _weights.read_groups(file, held)
-            flags = _order.effective_flags(model)
-            values = _weights.matched(file, groups, model, flags, by_name)
-        extras = _extras.read_extras(file)
+        _read_into(model, file, by_name)
+
+
+def _read_into(model: Model, file: File, by_name: bool) -> None:
+    """Read the weights of an open file into `model`."""
+    from tlcore.saving import _extras, _order, _weights
+
+    if _weights.is_v3(file):
+        if by_name:
+            raise file.refuse("it numbers its layers, so by_name is not possible")
+        values = _weights.matched_v3(file, model)
+    else:
+        held = file.root
+        if file.has(held, "model_weights"):
+            held = file.group(held, "model_weights")
+        groups = _weights.read_groups(file, held)
+        flags = _order.effective_flags(model)
+        values = _weights.matched(file, groups, model, flags, by_name)
+    extras = _extras.read_extras(file)
     _weights.assign(values)
     _extras.apply_extras(model, extras)
 
@@ -220,10 +253,18 @@ def _check_built(model: Model, what: str) -> None:
 
 def _image(fill: Callable[[h5py.File], None]) -> bytes:
     """The bytes of an HDF5 file made by `fill`, all in memory: HDF5 handles full disks badly."""
+    with held_back():  # until the last of h5py's objects has gone with the function's frame
+        return _filled(fill)
+
+
+def _filled(fill: Callable[[h5py.File], None]) -> bytes:
     import h5py
 
+    from tlcore.saving._fork import open_in_children
+
+    open_in_children()
     # HDF5 opens a name once: not for two threads, nor in a child whose parent was just saving.
-    name = f"{os.getpid()}-{next(_images)}.h5"
+    name = f"tlcore-{secrets.token_hex(8)}.h5"
     with h5py.File(name, "w", driver="core", backing_store=False) as root:
         fill(root)
         root.flush()

@@ -220,7 +220,7 @@ class _Reader:
         outputs = {layers[0].name: 0}
         for i, layer in enumerate(layers[1:]):
             inputs = [outputs[name] for name in inbound[layer.name]]
-            outputs[layer.name] = layer.add_to(graph, inputs, str(i))
+            outputs[layer.name] = layer.add_to(graph, inputs, f"/{i}")  # no layer has such a name
         count = sum(math.prod(spec["shape"]) for node in graph.nodes for spec in node["parameters"])
         if count > _SPARE + 4 * self.budget:  # less is left to the check of shapes, which names
             raise ValueError(f"it has {count} weights, and the file holds values for {self.budget}")
@@ -299,22 +299,25 @@ class _Reader:
         inbound: Mapping[str, Sequence[str]],
     ) -> list[Layer]:
         """The layers so that each stands behind those that feed it, the input first."""
-        done = {source: layers[source]}
-        waiting = {key: layer for key, layer in layers.items() if key != source}
-        while waiting:
-            ready = [
-                key
-                for key in waiting
-                if inbound[key] and all(feed in done for feed in inbound[key])
-            ]
-            if not ready:
-                raise self.file.refuse(
-                    f"in the model {name!r} the layer {next(iter(waiting))!r} is not fed by the "
-                    f"input {source!r}"
-                )
-            for key in ready:
-                done[key] = waiting.pop(key)
-        return list(done.values())
+        missing = {key: len(set(inbound[key])) for key in layers if key != source}
+        feeds: dict[str, list[str]] = {}
+        for key in missing:
+            for feed in dict.fromkeys(inbound[key]):
+                feeds.setdefault(feed, []).append(key)
+        ordered = [source]
+        for done in ordered:  # grows on the way
+            for key in feeds.get(done, ()):
+                missing[key] -= 1
+                if not missing[key]:
+                    ordered.append(key)
+        if len(ordered) < len(layers):
+            lost = next(
+                key for key in layers if key != source and (missing[key] or not inbound[key])
+            )
+            raise self.file.refuse(
+                f"in the model {name!r} the layer {lost!r} is not fed by the input {source!r}"
+            )
+        return [layers[key] for key in ordered]
 
     # --- small things -----------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 def write_extras(root: h5py.File, model: Model, flags: Flags | None) -> None:
     """Put what `model` knows into `root`; `flags` are those that the configuration says."""
+    from tlcore.models import Sequential
+
     known: dict[str, Any] = {
         "tlcore_class_indices": model.class_indices,
         "tlcore_reader": model.reader,
@@ -31,7 +33,12 @@ def write_extras(root: h5py.File, model: Model, flags: Flags | None) -> None:
     }
     if flags is not None:
         layers = dict(all_layers(model))
-        if any(layer.trainable != flags[id(layer)] for layer in layers.values()):
+        # The configuration of a Sequential has no flag of its own.
+        if any(
+            layer.trainable != flags[id(layer)]
+            or (isinstance(layer, Sequential) and not layer.trainable)
+            for layer in layers.values()
+        ):
             known["tlcore_trainable"] = {path: layer.trainable for path, layer in layers.items()}
     for key, value in known.items():
         if value is not None:

@@ -1,20 +1,29 @@
 """Whole files or nothing: data goes to a file beside the target, which then takes its name.
 
 Used by everything that tlcore writes (.h5, .tflite, labels.txt, pictures). A reader, or a crash,
-sees the old file or the new one and never a piece of either.
+sees the old file or the new one and never a piece of either. A process that is killed can leave
+its `.tlcore-<16 digits>.tmp`; the next process that writes into the folder removes it.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
+
+_BEGINNING, _ENDING = ".tlcore-", ".tmp"
+_LEFT_BEHIND = re.compile(r"\.tlcore-[0-9a-f]{16}\.tmp").fullmatch
+_STALE_SECONDS = 60.0
+_swept: set[Path] = set()
 
 
 def as_path(path: PathLike, argument: str = "path") -> Path:
@@ -60,24 +69,93 @@ def put(
 ) -> None:
     """Write a file beside `target` and give it that name; `durable` waits for the disk.
 
+    What a killed process left in the folder is removed, once for each process and folder.
+
     Raises:
         OSError: as the system says it; `target` is then untouched and nothing else is left.
     """
-    beside = target.parent / f".tlcore-{secrets.token_hex(8)}.tmp"
+    _sweep(target.parent)
+    beside = target.parent / f"{_BEGINNING}{secrets.token_hex(8)}{_ENDING}"
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        with open(descriptor, "wb") as file:
+        with open(beside, "xb") as file:
+            locked = _lock(file.fileno(), fcntl.LOCK_SH)  # no other process sweeps it away
             if mode is not None:
-                os.fchmod(descriptor, mode)
+                os.fchmod(file.fileno(), mode)
             for part in parts:
                 file.write(part)
+            file.flush()
             if durable:
-                file.flush()
-                os.fsync(descriptor)
-        os.replace(beside, target)
+                os.fsync(file.fileno())
+            os.replace(beside, target)
+            if locked:  # a child forked meanwhile would keep the lock on what is now `target`
+                _lock(file.fileno(), fcntl.LOCK_UN)
     except BaseException:  # Ctrl-C too must leave nothing behind
         beside.unlink(missing_ok=True)
         raise
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    """Lock or unlock a file without waiting; False where another has it or none can be had."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed while they wrote have left in `folder`.
+
+    Only files of this user with such a name that are a minute old, and that no process has locked:
+    a process that writes one holds a lock on it, which the system takes from it when it ends.
+    Where files cannot be locked nothing is removed.
+    """
+    if folder in _swept:
+        return
+    if len(_swept) >= 1000:
+        _swept.clear()
+    _swept.add(folder)
+    try:
+        names = [entry.name for entry in os.scandir(folder) if _LEFT_BEHIND(entry.name)]
+        for name in names:
+            _remove_stale(folder / name)
+    except OSError:  # what must be said about the folder is said by what is done next
+        return
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        found = os.fstat(descriptor)
+        if (
+            stat.S_ISREG(found.st_mode)
+            and found.st_uid == os.geteuid()
+            and time.time() - found.st_mtime > _STALE_SECONDS
+            and _lock(descriptor, fcntl.LOCK_EX)
+        ):
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: as the system says it.
+        ValueError: it is larger, or no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is not a regular file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return content
 
 
 def _mode_of(real: Path) -> int | None:

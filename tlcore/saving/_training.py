@@ -47,12 +47,13 @@ def write_optimizer(
         )
         return
     owner = type(model.optimizer).__name__
+    places = {variable: i for i, variable in enumerate(trained)}
     names = [f"{owner}/iter:0"]
     values: list[Any] = [np.int64(iterations)]
     for k, kind in enumerate(kinds):
         for variable in wanted:
             names.append(f"{owner}/{variable.path}/{kind}:0")
-            values.append(slots[_position(trained, variable) * len(kinds) + k])
+            values.append(slots[places[variable] * len(kinds) + k])
     if len(set(names)) < len(names):  # two models inside, with layers of one name
         names = [f"{i}/{name}" for i, name in enumerate(names)]
     group = root.create_group("optimizer_weights")
@@ -72,7 +73,8 @@ def read_compile(file: File, model: Model) -> bool:
             raise ValueError("its training_config is no dict.")
         model.compile_from_config(config)
     except (ValueError, TypeError, KeyError, AttributeError) as err:
-        note(f"{file.path} opens without being compiled; call compile() to train it. {err}")
+        why = str(err)[:400]
+        note(f"{file.path} opens without being compiled; call compile() to train it. {why}")
         return False
     return True
 
@@ -103,13 +105,12 @@ def read_optimizer(file: File, model: Model, flags: Flags) -> None:
     if found is None or not fits or iterations < 0:
         note(f"{file.path}: the optimizer's state does not fit the model and starts anew.")
         return
-    slots = []
-    for variable in trained:
-        place = _position(wanted, variable)
-        for kind in kinds:
-            slots.append(
-                found[kind][place].weight(variable.shape, f"the {kind} of {variable.path}")
-            )
+    places = {variable: i for i, variable in enumerate(wanted)}
+    slots = [
+        found[kind][places[variable]].weight(variable.shape, f"the {kind} of {variable.path}")
+        for variable in trained
+        for kind in kinds
+    ]
     try:
         model.set_optimizer_state(iterations, slots)
     except ValueError as err:  # such as unfrozen convolutions, which this version cannot train
@@ -127,10 +128,6 @@ def _trained(model: Model) -> list[Variable]:
     """The weights that train, in the order of the optimizer's state."""
     flags = model.parameter_flags()
     return [variable for variable, flag in zip(model.weights, flags, strict=True) if flag]
-
-
-def _position(variables: list[Variable], wanted: Variable) -> int:
-    return next(i for i, variable in enumerate(variables) if variable is wanted)
 
 
 def _by_kind(names: list[str], datasets: list[Dataset]) -> dict[str, list[Dataset]] | None:

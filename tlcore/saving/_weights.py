@@ -7,7 +7,6 @@ differ, by position, as Keras does, and a pairing whose names contradict each ot
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from tlcore.layers import Layer, Variable
 from tlcore.layers.layer import assign_all
 from tlcore.saving._hdf5 import MAX_BYTES, Dataset, File
+from tlcore.saving._hdf5 import Group as FileGroup
 from tlcore.saving._order import Flags, is_model, keras_order, leaves, legacy_weights
 from tlcore.utils.naming import to_snake_case
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Values = list[tuple[Variable, NDArray[np.float32]]]
 Snapshot = Mapping[Variable, NDArray[np.float32]]  # all weights of a model at one moment
 
+_PACKED = 16  # how much smaller compression makes weights at best
+_SPARE_BYTES = 64 << 20  # that compressed weights may take beyond that: many may be zero
 _HEADER_LIMIT = 64_512  # bytes that HDF5 leaves for one attribute
 _OTHER_NAMES = {  # what versions of Keras have called the same weight
     "depthwise_kernel": "kernel",
@@ -121,7 +123,7 @@ def _v3_paths(model: Model, prefix: str = "") -> Iterable[tuple[str, Layer]]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_groups(file: File, group: h5py.Group) -> list[Group]:
+def read_groups(file: File, group: FileGroup) -> list[Group]:
     """What `group`, the root or `model_weights`, holds for each layer; values are not yet read.
 
     Raises:
@@ -151,8 +153,14 @@ def check_total(file: File, datasets: Sequence[Dataset]) -> int:
                 f"the data set {dataset.place!r} claims the shape {dataset.shape}, "
                 "and the file holds too little for that"
             )
-    if sum(dataset.nbytes for dataset in datasets) > MAX_BYTES:
+    total = sum(dataset.nbytes for dataset in datasets)
+    if total > MAX_BYTES:
         raise file.refuse(f"its weights take more than {MAX_BYTES >> 30} GiB")
+    if total > _SPARE_BYTES + _PACKED * file.size:
+        raise file.refuse(
+            f"its weights take {total} bytes, and the file has {file.size}: it holds the same ones "
+            "again and again, or was made to fill the memory"
+        )
     return sum(dataset.size for dataset in datasets)
 
 
@@ -249,8 +257,6 @@ def is_v3(file: File) -> bool:
 
 def matched_v3(file: File, model: Model) -> Values:
     """The values for the weights of `model` from a `.weights.h5` file, read and checked."""
-    import h5py
-
     found: list[tuple[Variable, Dataset]] = []
     expected: dict[str, list[str]] = {}
     for path, layer in _v3_paths(model):
@@ -259,7 +265,7 @@ def matched_v3(file: File, model: Model) -> Values:
         if is_model(layer) or not layer.weights:
             continue
         inside = file.group(file.root, f"{path}/vars")
-        count = len(inside)
+        count = len(file.entries(inside))
         if count != len(layer.weights):
             raise file.refuse(
                 f"the group {path!r} holds {count} weights, and the layer {layer.name!r} of the "
@@ -270,9 +276,8 @@ def matched_v3(file: File, model: Model) -> Values:
         )
     for holder, names in expected.items():
         group = file.group(file.root, holder)
-        for name in itertools.islice(group, len(names) + 100):
-            inside = file.child(group, f"{name}", "group")
-            if name not in names and isinstance(inside, h5py.Group):
+        for name in file.entries(group):
+            if name not in names and file.child(group, name, "group")[1].is_group:
                 raise file.refuse(f"it holds {holder}/{name}, which the model {model.name!r} lacks")
     check_total(file, [dataset for _, dataset in found])
     return [

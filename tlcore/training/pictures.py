@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def read_picture(path: str | os.PathLike[str], reader: Mapping[str, Any]) -> NDArray[np.float32]:
-    """The pixels (height, width, channels) as the iterator that `reader` describes gives them."""
+def read_picture(
+    path: str | os.PathLike[str], reader: Mapping[str, Any], input_shape: Sequence[int | None]
+) -> NDArray[np.float32]:
+    """The pixels (height, width, channels) as the iterator that `reader` describes gives them.
+
+    Raises ValueError, before a picture is made, if that is not what `input_shape` asks for.
+    """
+    size = tuple(reader["target_size"])
+    if any(want not in (None, got) for want, got in zip(input_shape[:2], size, strict=True)):
+        raise ValueError(
+            f"The model's pictures were read with target_size={size}, and its input has the shape "
+            f"{tuple(input_shape)}; set model.reader."
+        )
     from tlcore.preprocessing.image import img_to_array, load_img
 
     pixels = img_to_array(
         load_img(
             path,
             color_mode=reader["color_mode"],
-            target_size=tuple(reader["target_size"]),
+            target_size=size,
             interpolation=reader["interpolation"],
             keep_aspect_ratio=bool(reader.get("keep_aspect_ratio", False)),
         )

@@ -105,6 +105,7 @@ class Progbar:
         self._after_first: float | None = None
         self._last_drawn = 0.0
         self._drawn_width = 0
+        self._line_is_open = False
 
     def update(self, step: int, logs: Mapping[str, float]) -> None:
         """After step number `step` (from 1): redraw the bar if it is time."""
@@ -112,6 +113,7 @@ class Progbar:
         seconds = self._seconds_a_step(step, now)
         if self._mode is Mode.BAR and now - self._last_drawn >= REFRESH_SECONDS:
             text, width = self._bar(step, now, seconds, logs, last=False)
+            self._line_is_open = self._screen.is_open  # also if Ctrl-C comes in the middle
             if self._screen.redraw(text):
                 self._drawn_width = width
                 self._last_drawn = now
@@ -130,6 +132,13 @@ class Progbar:
                 f"{_pace(seconds)}{_values(logs)}\n"
             )
         self._screen.show(text)
+        self._line_is_open = False
+
+    def leave(self) -> None:
+        """End the line of a bar that will not be finished: what comes next begins a new one."""
+        if self._line_is_open:
+            self._line_is_open = False
+            self._screen.show("\n")
 
     def _seconds_a_step(self, step: int, now: float) -> float:
         """Mean seconds a step; the first, slow one is left out as soon as there are others."""

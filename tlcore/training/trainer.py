@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -143,12 +144,14 @@ class Trainer(Compiling):
                 self._keeping(
                     compiled, validation, keep_features, arrays=epochs - initial_epoch > 1
                 ) as validation_prefix,
+                ExitStack() as stack,
             ):
                 if keep_features is not False and source.scope is not None:
                     self._say_keeping(compiled)
                 if validation is not None:  # said now, not in the middle of a progress bar
                     steps_of_one_pass(validation, validation_steps, "validation_steps")
                 listeners = _listeners(callbacks, self._model, verbose, epochs, steps, history=True)
+                stack.enter_context(listeners)
                 self.stop_training = False
                 listeners.on_train_begin()
                 stream = Stream(source)
@@ -339,7 +342,8 @@ class Trainer(Compiling):
         self._accept(None, source)
         listeners = _listeners(callbacks, self._model, verbose, 1, planned_steps(source, steps))
         scorer, start = compiled.make_scorer()
-        with self._keeping(compiled, source, keep_features, arrays=False, start=start) as prefix:
+        keeping = self._keeping(compiled, source, keep_features, arrays=False, start=start)
+        with keeping as prefix, listeners:
             means = self._test(
                 compiled, scorer, prefix, Stream(source), steps, listeners, name="steps"
             )
@@ -438,7 +442,8 @@ class Trainer(Compiling):
         listeners = _listeners(callbacks, self._model, verbose, 1, planned_steps(source, steps))
         outputs: list[FloatArray] = []
         self.stop_predicting = False
-        with self._keeping(compiled, source, keep_features, arrays=False) as prefix:
+        keeping = self._keeping(compiled, source, keep_features, arrays=False)
+        with keeping as prefix, listeners:
             listeners.on_predict_begin()
             walked = walk(
                 Stream(source), steps_of_one_pass(source, steps, "steps"), prefix, across=False
@@ -501,7 +506,7 @@ class Trainer(Compiling):
                 "from a generator whose preprocessing_function is None or tlcore's own, and it is "
                 "not set: prepare the picture yourself and call predict."
             )
-        picture = read_picture(path, model.reader)
+        picture = read_picture(path, model.reader, model.input_shape[1:])
         scores = self.predict_on_batch(picture[np.newaxis])[0]
         return label_scores(scores, model.class_indices, top)
 

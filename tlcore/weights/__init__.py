@@ -10,9 +10,9 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tlcore.saving._files import PathLike
+from tlcore.saving._files import PathLike, read_small
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _SERVER = "https://storage.googleapis.com"
 _WEIGHTS_URL = f"{_SERVER}/tensorflow/keras-applications/mobilenet_v2"
 _INDEX_URL = f"{_SERVER}/download.tensorflow.org/data/imagenet_class_index.json"
 _INDEX_FILE = "imagenet_class_index.json"
+_INDEX_BYTES = 1 << 20  # at most; Keras's file has 35 thousand
 _INDEX_HASH = "md5:c2c37ea517e94d9795004a39431a14cb"
 
 _class_index: dict[str, tuple[str, str]] | None = None
@@ -157,10 +158,20 @@ def _found(
 
 def _read_index(path: Path) -> dict[str, tuple[str, str]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        index = {str(i): (str(found[str(i)][0]), str(found[str(i)][1])) for i in range(1000)}
-    except (ValueError, KeyError, IndexError, TypeError) as err:
+        found = json.loads(read_small(path, _INDEX_BYTES).decode("utf-8"))
+        index = {str(i): _class(found[str(i)]) for i in range(1000)}
+    except (ValueError, KeyError, TypeError, RecursionError) as err:
         raise ValueError(
             f'{path} is not the list of ImageNet\'s classes ("0": [id, name], ..., "999").'
         ) from err
     return index
+
+
+def _class(entry: Any) -> tuple[str, str]:
+    """The WordNet id and the name of one class."""
+    if not isinstance(entry, list) or len(entry) != 2:
+        raise ValueError(f"{entry!r:.100} is not a pair")
+    for text in entry:
+        if not isinstance(text, str) or not 0 < len(text) <= 200 or not text.isprintable():
+            raise ValueError(f"{text!r:.100} is not a name")
+    return entry[0], entry[1]

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tlcore.training.progress import is_interactive
+from tlcore.utils.interrupts import held_back
+
+# No file that is asked for has a tenth of it: a server that sends on must not fill the disk.
+_MOST_BYTES = 1 << 28
 
 
 class _Bar:
@@ -28,6 +32,8 @@ class _Bar:
     def update(self, count: int) -> None:
         """Another `count` bytes have come."""
         self._done += count
+        if max(self._done, self.total) > _MOST_BYTES:
+            raise OSError(f"the server sends more than {_MOST_BYTES} bytes")
         if self._shown and (time.monotonic() - self._drawn > 0.1 or self._done == self.total):
             self._drawn = time.monotonic()
             print(
@@ -61,20 +67,26 @@ def download(url: str, target: Path, known_hash: str | None, check: Callable[[Pa
     logger = pooch.get_logger()
     level = logger.level
     bar = _Bar(target.name)
-    fetch: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
+    answers: list[Any] = []
+
+    def keep(answer: Any, *_: Any, **__: Any) -> None:
+        answers.append(answer)
+
+    fetch: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30, hooks={"response": keep})
     try:
         logger.setLevel("WARNING")  # it would tell the temporary name
         target.parent.mkdir(parents=True, exist_ok=True)
         pooch.retrieve(url, known_hash, fname=beside.name, path=beside.parent, downloader=fetch)
-        check(beside)
+        with held_back():
+            check(beside)
         beside.replace(target)
     except RequestException as err:
-        if err.response is not None:
-            err.response.close()  # pooch leaves a refused answer open
         raise OSError(_reason(err)) from err
     except ValueError as err:  # another hash, or refused by `check`
         raise OSError(f"what came is not the file: {err}") from err
     finally:
+        for answer in answers:  # pooch leaves one open that it has not read to its end
+            answer.close()
         logger.setLevel(level)
         bar.close()
         beside.unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from tlcore.preprocessing.image._pictures import (
     check_target_size,
     img_to_array,
     load_img,
+    unreadable,
 )
 from tlcore.preprocessing.image._reading import submit
 
@@ -197,7 +198,7 @@ class DirectoryIterator(PictureIterator):
             try:
                 status = os.stat(path)
             except OSError as error:
-                raise OSError(f"Picture {path!r} cannot be read ({error.strerror}).") from error
+                raise unreadable(repr(path), error) from error
             found.append((path, status.st_size, status.st_mtime_ns, parameters))
         return found
 

@@ -6,19 +6,23 @@ here is that each failure is one sentence that names the file.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
-import struct
+import stat
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from tlcore.preprocessing.image import _decoding
+from tlcore.preprocessing.image._decoding import FORMATS, Refused, cost, max_bytes, opened
 from tlcore.saving._files import put
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
     from PIL import Image
@@ -27,9 +31,6 @@ PicturePath: TypeAlias = "str | bytes | os.PathLike[str]"
 
 COLOR_MODES = {"grayscale": 1, "rgb": 3, "rgba": 4}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
-
-# What Pillow's readers raise for damaged bytes; SyntaxError comes from a broken PNG.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error)
 
 
 def check_color_mode(color_mode: str) -> str:
@@ -77,56 +78,101 @@ def load_img(
 
     `target_size` is (height, width). With `keep_aspect_ratio` the centre of the picture is cut to
     that aspect ratio first. 16- and 32-bit greyscale stay as they are with
-    `color_mode="grayscale"`. The EXIF orientation is not applied.
+    `color_mode="grayscale"`. The EXIF orientation is not applied, except to TIFF files, as Pillow
+    does. Of several pictures in a file (GIF, WebP, TIFF, MPO) the first is read.
 
-    Raises FileNotFoundError, PermissionError, PIL.UnidentifiedImageError (not a picture), OSError
-    (truncated or damaged) or ValueError (too many pixels, or a bad argument), naming the file.
+    BMP, GIF, JPEG (MPO), PNG, PPM, TIFF and WebP files are read, whatever they are called. A
+    picture is refused that has more than `PIL.Image.MAX_IMAGE_PIXELS` pixels (89 million), a side
+    above 65,535, or would take more than ten bytes for each of those pixels and 64 MiB (917 MiB);
+    pictures that threads decode at the same time share that memory. None turns these limits off.
+
+    Raises FileNotFoundError, PermissionError, PIL.UnidentifiedImageError (none of these formats),
+    OSError (truncated or damaged) or ValueError (beyond a limit, or a bad argument), naming the
+    file.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     check_color_mode(color_mode)
     check_interpolation(interpolation)
     size = None if target_size is None else check_target_size(target_size)
-    name, data = _read_bytes(path)
+    name, content = _read_bytes(path)
+    with _named(name):
+        source = opened(content)
+    del content  # Pillow lets go of it once an uncompressed picture is decoded
+    with _decoding.room.taken(cost(source)):
+        with _named(name):
+            source.load()  # decoding may be put off, and only here can a failure name the file
+            img = _convert(source, color_mode)
+        del source
+        if size is None or img.size == (size[1], size[0]):
+            return img
+        resample = Image.Resampling[interpolation.upper()]
+        box = _centre_box(img.size, size) if keep_aspect_ratio else None
+        try:
+            return img.resize((size[1], size[0]), resample, box=box)
+        except ValueError as error:  # older releases of Pillow do so for 16-bit pictures
+            raise ValueError(
+                f"Picture {name} has Pillow's mode {img.mode!r}, which this release of Pillow does "
+                f"not resize with interpolation={interpolation!r} ({_one_line(error)})."
+            ) from error
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say which file it was, in one sentence, whatever went wrong with its bytes."""
+    from PIL import UnidentifiedImageError
+
     try:
-        img = _convert(Image.open(data), color_mode)
-        # Decoding may have been put off until now, and only here can a failure name the file.
-        img.load()
-    except Image.DecompressionBombError as error:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        yield
+    except Refused as error:
         raise ValueError(
-            f"Picture {name} has more pixels than Pillow's safety limit of {limit} allows "
-            f"(raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
-        ) from error
+            f"Picture {name} {error} (raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
+        ) from None
     except UnidentifiedImageError as error:
         raise UnidentifiedImageError(
-            f"File {name} is not a picture that Pillow can read."
+            f"File {name} is not a picture in one of the formats {', '.join(FORMATS)} ({error})."
         ) from error
-    except _DAMAGE as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever damaged bytes lead them to
         raise OSError(f"Picture {name} is truncated or damaged ({_one_line(error)}).") from error
-    if size is None or img.size == (size[1], size[0]):
-        return img
-    resample = Image.Resampling[interpolation.upper()]
-    box = _centre_box(img.size, size) if keep_aspect_ratio else None
-    return img.resize((size[1], size[0]), resample, box=box)
 
 
-def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, io.BytesIO]:
+def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes]:
     """The name for messages, and the whole file: it is open no longer than it takes to read."""
     if isinstance(path, io.BytesIO):
-        return "<in memory>", path
+        return "<in memory>", path.getvalue()
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(f"path must be a path or io.BytesIO, not {type(path).__name__}.")
     name = repr(os.fsdecode(path))
     try:
-        with open(path, "rb") as file:
-            return name, io.BytesIO(file.read())
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"Picture {name} does not exist.") from error
-    except PermissionError as error:
-        raise PermissionError(f"No permission to read picture {name}.") from error
+        with open(path, "rb", opener=_open_at_once) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            limit = max_bytes()
+            if limit is not None and found.st_size > limit:
+                raise ValueError(
+                    f"Picture {name} is a file of {found.st_size} bytes, and at most {limit} are "
+                    "read (raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
+                )
+            return name, file.read(found.st_size)
     except OSError as error:
-        raise OSError(f"Picture {name} cannot be read ({error.strerror}).") from error
+        raise unreadable(name, error) from error
+
+
+def unreadable(name: str, error: OSError) -> OSError:
+    """The exception that says why the picture file `name` cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return FileNotFoundError(f"Picture {name} does not exist.")
+    if isinstance(error, PermissionError):
+        return PermissionError(f"No permission to read picture {name}.")
+    return OSError(f"Picture {name} cannot be read ({error.strerror}).")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """A pipe without a writer must not keep the caller waiting."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _convert(img: Image.Image, color_mode: str) -> Image.Image:

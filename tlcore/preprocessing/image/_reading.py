@@ -39,7 +39,14 @@ def submit(function: Callable[..., Any], *args: Any) -> Future[Any]:
                 # What it was given before is still done.
                 _crew.shutdown(wait=False)
             _crew, _crew_size = ThreadPoolExecutor(size, "tlcore-pictures"), size
-        return _crew.submit(function, *args)
+        try:
+            return _crew.submit(function, *args)
+        except BaseException:
+            # Ctrl-C in the middle: a thread may run that the crew does not know, and that nobody
+            # would end at exit. All end now, when they have done what they were given.
+            _crew.shutdown(wait=False)
+            _crew = None
+            raise
 
 
 def _forget_crew() -> None:

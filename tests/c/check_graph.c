@@ -1,0 +1,812 @@
+/* The checks; each is a few promises of one header, on one random case. */
+#include "check_graph.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "builders.h"
+#include "core/arena.h"
+#include "core/pool.h"
+#include "core/train.h"
+#include "naive_graph.h"
+#include "reference_ops.h"
+
+check_margins worst_margins;
+
+static char sentence[640];
+
+static const char *broken(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static const char *
+broken(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(sentence, sizeof sentence, format, arguments);
+    va_end(arguments);
+    return sentence;
+}
+
+/* --- building --------------------------------------------------------------------------- */
+
+const char *
+check_building(const random_case *c, bool *looked)
+{
+    tl_graph *copy = NULL;
+    const char *fault = c->fault[0] == '\0' ? NULL : c->fault;
+    *looked = true;
+    if (tl_graph_copy(&copy, c->graph) != TL_OK) {
+        return broken("a graph could not be copied");
+    }
+    if (copy->count != c->graph->count || copy->param_count != c->graph->param_count) {
+        fault = broken("a copy differs from its graph");
+    }
+    for (size_t i = 0; fault == NULL && i < copy->count; i++) {
+        const tl_node *node = &copy->nodes[i];
+        tl_op op = TL_OP_COUNT;
+        if (strcmp(node->name, c->graph->nodes[i].name) != 0 ||
+            !tl_op_from_name(&op, tl_op_name(node->op)) || op != node->op) {
+            fault = broken("node %zu has lost its name", i);
+        }
+    }
+    tl_graph_destroy(copy);
+    return fault;
+}
+
+/* --- lowering --------------------------------------------------------------------------- */
+
+/* Whether a node that `stop` needs is one that tl_lower documents as unsupported. */
+static bool
+has_odd_relu(const tl_graph *graph, size_t start, size_t stop)
+{
+    for (size_t i = start + 1; i <= stop; i++) {
+        const tl_node *node = &graph->nodes[i];
+        if (node->op == TL_OP_RELU && node->relu.max_value != 6.0F &&
+            !isinf(node->relu.max_value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether reader i may read the value of step `src`, which has this shape. */
+static bool
+reads_well(const tl_lowered *lowered, const tl_graph *graph, size_t start, size_t i, size_t src,
+           const tl_shape *shape)
+{
+    const tl_shape *given = src == TL_NONE ? &graph->nodes[start].shape
+                                           : (src < i ? &lowered->steps[src].dst_shape : NULL);
+    return given != NULL && tl_shape_equal(given, shape);
+}
+
+static const char *
+check_step(const tl_lowered *lowered, const tl_graph *graph, size_t start, size_t i)
+{
+    const tl_step *step = &lowered->steps[i];
+    if (!reads_well(lowered, graph, start, i, step->src, &step->src_shape)) {
+        return broken("step %zu reads a value that is not there, or of another shape", i);
+    }
+    if (step->has_residual &&
+        !reads_well(lowered, graph, start, i, step->residual, &step->dst_shape)) {
+        return broken("step %zu has a residual that is not there, or of another shape", i);
+    }
+    if (!tl_shape_equal(&step->dst_shape, &graph->nodes[step->node].shape)) {
+        return broken("step %zu makes another shape than its node", i);
+    }
+    return NULL;
+}
+
+/* used[p] counts how often parameter p is read. */
+static void
+count_params(size_t *used, const tl_lowered *lowered)
+{
+    for (size_t i = 0; i < lowered->count; i++) {
+        const tl_step *step = &lowered->steps[i];
+        if (step->kernel_param != TL_NONE) {
+            used[step->kernel_param]++;
+        }
+        if (step->bias_param != TL_NONE) {
+            used[step->bias_param]++;
+        }
+        for (size_t k = 0; step->gamma_param != TL_NONE && k < 4; k++) {
+            used[step->gamma_param + k]++;
+        }
+    }
+}
+
+static const char *
+check_params(const tl_lowered *lowered, const tl_graph *graph, size_t start, size_t stop)
+{
+    const char *fault = NULL;
+    size_t *used = tl_alloc(graph->param_count, sizeof *used);
+    if (used == NULL) {
+        return broken("no memory");
+    }
+    count_params(used, lowered);
+    for (size_t i = 0; i < graph->count; i++) {
+        const tl_node *node = &graph->nodes[i];
+        const bool within = i > start && i <= stop && naive_reaches(graph, i, stop) == true;
+        for (size_t k = 0; k < node->param_count && fault == NULL; k++) {
+            const size_t times = used[node->first_param + k];
+            if (times > 1 || (times == 1 && (i <= start || i > stop))) {
+                fault = broken("parameter %zu is read %zu times", node->first_param + k, times);
+            } else if (within && times == 0) {
+                fault = broken("parameter %zu is never read", node->first_param + k);
+            }
+        }
+    }
+    tl_free(used);
+    return fault;
+}
+
+const char *
+check_lowering(const random_case *c, bool *looked)
+{
+    const char *fault = NULL;
+    tl_lowered *lowered = NULL;
+    const bool reaches = naive_reaches(c->graph, c->start, c->stop);
+    const bool odd = has_odd_relu(c->graph, c->start, c->stop);
+    tl_lowered *const none = NULL;
+    *looked = true;
+    if (tl_lower(&lowered, c->graph, c->stop + 1, c->stop) != TL_BAD_VALUE || lowered != none) {
+        return broken("a stretch that ends before it starts was lowered");
+    }
+    const tl_status status = tl_lower(&lowered, c->graph, c->start, c->stop);
+    if (status == TL_OK && !reaches) {
+        fault = broken("%zu to %zu was lowered, but needs more", c->start, c->stop);
+    } else if (status == TL_BAD_VALUE && reaches) {
+        fault = broken("%zu to %zu was refused: %s", c->start, c->stop, tl_detail());
+    } else if (status == TL_UNSUPPORTED && !odd) {
+        fault = broken("%zu to %zu is not supported: %s", c->start, c->stop, tl_detail());
+    } else if (status == TL_OUT_OF_MEMORY || status == TL_BACKEND_FAILED) {
+        fault = broken("%zu to %zu failed: %s", c->start, c->stop, tl_detail());
+    }
+    for (size_t i = 0; status == TL_OK && fault == NULL && i < lowered->count; i++) {
+        fault = check_step(lowered, c->graph, c->start, i);
+    }
+    if (status == TL_OK && fault == NULL) {
+        fault = check_params(lowered, c->graph, c->start, c->stop);
+    }
+    tl_lowered_destroy(lowered);
+    return fault;
+}
+
+/* --- a network of one case -------------------------------------------------------------- */
+
+typedef struct scene {
+    tl_parameters *parameters;
+    tl_network *network;
+    double **params;
+    float *src;    /* (batch, start) */
+    float *dst;    /* (batch, stop) */
+    float *again;  /* the same */
+    double *naive; /* (stop) */
+    double *error; /* (stop) */
+    size_t src_count, dst_count;
+} scene;
+
+static void
+scene_clear(scene *s)
+{
+    free(s->error);
+    free(s->naive);
+    free(s->again);
+    free(s->dst);
+    free(s->src);
+    tl_free(s->params);
+    tl_network_destroy(s->network);
+    tl_parameters_release(s->parameters);
+}
+
+/* From malloc, not tl_alloc: its blocks end where the numbers end, and the sanitizer sees it.
+ */
+static const char *
+scene_create(scene *s, const random_case *c, const tl_ops *ops, size_t start, size_t stop)
+{
+    *s = (scene){.src_count = tl_shape_elements(&c->graph->nodes[start].shape),
+                 .dst_count = tl_shape_elements(&c->graph->nodes[stop].shape)};
+    s->src = malloc(c->batch * s->src_count * sizeof *s->src);
+    s->dst = malloc(c->batch * s->dst_count * sizeof *s->dst);
+    s->again = malloc(c->batch * s->dst_count * sizeof *s->again);
+    s->naive = malloc(s->dst_count * sizeof *s->naive);
+    s->error = malloc(s->dst_count * sizeof *s->error);
+    if (s->src == NULL || s->dst == NULL || s->again == NULL || s->naive == NULL ||
+        s->error == NULL || random_parameters(&s->parameters, c->graph, c->seed) != TL_OK ||
+        naive_params(&s->params, s->parameters) != TL_OK) {
+        return broken("no memory");
+    }
+    random_numbers(s->src, c->batch * s->src_count, c->seed + 1000);
+    if (tl_network_create(&s->network, c->graph, &s->parameters, 1, ops) != TL_OK) {
+        return broken("the graph makes no network: %s", tl_detail());
+    }
+    return NULL;
+}
+
+/* --- running ---------------------------------------------------------------------------- */
+
+/* The estimate is a standard deviation, roughly; ROOM of them are allowed. Calibrated: see
+ * worst_margins, which a million random graphs leave below 0.5. */
+static const double ROOM = 4;
+static const double UNIT = 0x1p-24;
+
+static const char *
+compare_image(const scene *s, const float *given)
+{
+    for (size_t i = 0; i < s->dst_count; i++) {
+        const double allowed = ROOM * UNIT * (s->error[i] + fabs(s->naive[i])) + 1e-30;
+        const double off = fabs((double)given[i] - s->naive[i]);
+        worst_margins.forward = fmax(worst_margins.forward, off / allowed);
+        if (!(off <= allowed)) {
+            return broken("number %zu is %.9g, not %.9g: off by %.3g, allowed are %.3g", i,
+                          (double)given[i], s->naive[i], off, allowed);
+        }
+    }
+    return NULL;
+}
+
+/* The same images one by one, and by another crew, give the same bits. */
+static const char *
+compare_batches(const scene *s, const random_case *c)
+{
+    for (size_t i = 0; i < c->batch; i++) {
+        if (tl_network_run(s->network, s->again + i * s->dst_count, s->src + i * s->src_count,
+                           1, c->start, c->stop) != TL_OK) {
+            return broken("one image of %zu could not be run: %s", c->batch, tl_detail());
+        }
+    }
+    const size_t bytes = c->batch * s->dst_count * sizeof *s->dst;
+    if (memcmp(s->dst, s->again, bytes) != 0) {
+        return broken("%zu images one by one give other bits than at once", c->batch);
+    }
+    if (c->choices % 4 != 0) {
+        return NULL; /* threads take long to start: every fourth case has a crew of its own */
+    }
+    if (tl_pool_set_threads(c->threads) != TL_OK) {
+        return broken("the crew could not be resized: %s", tl_detail());
+    }
+    memset(s->again, 0, bytes);
+    if (tl_network_run(s->network, s->again, s->src, c->batch, c->start, c->stop) != TL_OK) {
+        return broken("%zu threads could not run: %s", c->threads, tl_detail());
+    }
+    return memcmp(s->dst, s->again, bytes) == 0
+               ? NULL
+               : broken("%zu threads give other bits than before", c->threads);
+}
+
+/* What it takes to run is told beforehand, and told the same twice. */
+static const char *
+compare_plan(const scene *s, const random_case *c)
+{
+    tl_network_memory first;
+    tl_network_memory second;
+    if (tl_network_memory_plan(s->network, &first, c->start, c->stop) != TL_OK ||
+        tl_network_memory_plan(s->network, &second, c->start, c->stop) != TL_OK) {
+        return broken("a stretch that ran has no plan: %s", tl_detail());
+    }
+    return memcmp(&first, &second, sizeof first) == 0 ? NULL : broken("a plan changed");
+}
+
+/* start to stop in two pieces is start to stop, if some node on the way parts it. A value may
+ * be rounded elsewhere then, so this is compared with the naive graph, too. */
+static const char *
+compare_pieces(const scene *s, const random_case *c)
+{
+    const char *fault = NULL;
+    const size_t middle = c->start + c->choices % (c->stop - c->start + 1);
+    float *between = NULL;
+    if (!naive_reaches(c->graph, c->start, middle) ||
+        !naive_reaches(c->graph, middle, c->stop)) {
+        return NULL;
+    }
+    between = malloc(tl_shape_elements(&c->graph->nodes[middle].shape) * sizeof *between);
+    if (between == NULL) {
+        return broken("no memory");
+    }
+    if (tl_network_run(s->network, between, s->src, 1, c->start, middle) != TL_OK ||
+        tl_network_run(s->network, s->again, between, 1, middle, c->stop) != TL_OK) {
+        fault = broken("two pieces at %zu could not be run: %s", middle, tl_detail());
+    } else {
+        fault = compare_image(s, s->again);
+    }
+    free(between);
+    return fault;
+}
+
+static const char *
+check_run(const random_case *c, bool *looked, const tl_ops *ops)
+{
+    scene s = {0};
+    const char *fault = NULL;
+    *looked = false;
+    if (!random_case_is_small(c)) {
+        return NULL;
+    }
+    fault = scene_create(&s, c, ops, c->start, c->stop);
+    const bool reaches = naive_reaches(c->graph, c->start, c->stop);
+    const bool odd = has_odd_relu(c->graph, c->start, c->stop);
+    tl_status status = TL_OK;
+    if (fault == NULL) {
+        tl_detail_clear();
+        status = tl_network_run(s.network, s.dst, s.src, c->batch, c->start, c->stop);
+        const bool may_fail = !reaches || (odd && status == TL_UNSUPPORTED);
+        if (status == TL_OK ? !reaches : !may_fail) {
+            fault = broken("running %zu to %zu gave status %d: %s", c->start, c->stop,
+                           (int)status, tl_detail());
+        }
+    }
+    if (fault == NULL && status == TL_OK) {
+        *looked = true;
+        for (size_t i = 0; i < c->batch && fault == NULL; i++) {
+            if (naive_run(s.naive, s.error, c->graph, s.params, s.src + i * s.src_count,
+                          c->start, c->stop, NULL) != TL_OK) {
+                fault = broken("the naive graph had no memory");
+                break;
+            }
+            fault = compare_image(&s, s.dst + i * s.dst_count);
+        }
+        fault = fault == NULL ? compare_batches(&s, c) : fault;
+        fault = fault == NULL ? compare_plan(&s, c) : fault;
+        if (fault == NULL && c->batch == 1) { /* the naive value is that of the one image */
+            fault = compare_pieces(&s, c);
+        }
+    }
+    scene_clear(&s);
+    return fault;
+}
+
+const char *
+check_reference(const random_case *c, bool *looked)
+{
+    return check_run(c, looked, &reference_ops);
+}
+
+const char *
+check_product(const random_case *c, bool *looked)
+{
+    return check_run(c, looked, &product_ops);
+}
+
+/* --- plans of any size ------------------------------------------------------------------ */
+
+enum { MOST_PLANNED_NUMBERS = 200000 };
+
+static bool
+has_few_parameters(const tl_graph *graph)
+{
+    tl_param_spec specs[TL_MAX_NODE_PARAMS];
+    double numbers = 0;
+    for (size_t i = 0; i < graph->count; i++) {
+        const size_t count = tl_node_params(graph, &graph->nodes[i], specs);
+        for (size_t k = 0; k < count; k++) {
+            numbers += (double)tl_shape_elements(&specs[k].shape);
+        }
+    }
+    return numbers < MOST_PLANNED_NUMBERS;
+}
+
+/* Bytes of the largest value that is neither the input nor the output, at least. */
+static bool
+covers_every_value(const tl_graph *graph, size_t start, size_t stop, size_t bytes)
+{
+    tl_lowered *lowered = NULL;
+    bool covers = tl_lower(&lowered, graph, start, stop) == TL_OK;
+    for (size_t i = 0; covers && i < lowered->count; i++) {
+        covers = bytes >= tl_shape_elements(&lowered->steps[i].dst_shape) * sizeof(float);
+    }
+    tl_lowered_destroy(lowered);
+    return covers;
+}
+
+const char *
+check_plan(const random_case *c, bool *looked)
+{
+    const tl_ops *ops = c->choices % 2 == 0 ? &product_ops : &reference_ops;
+    tl_parameters *parameters = NULL;
+    tl_network *network = NULL;
+    tl_network_memory memory = {0};
+    const char *fault = NULL;
+    *looked = has_few_parameters(c->graph);
+    if (!*looked) {
+        return NULL;
+    }
+    if (random_parameters(&parameters, c->graph, c->seed) != TL_OK ||
+        tl_network_create(&network, c->graph, &parameters, 1, ops) != TL_OK) {
+        fault = broken("no network: %s", tl_detail());
+    } else {
+        tl_detail_clear();
+        const tl_status status = tl_network_memory_plan(network, &memory, c->start, c->stop);
+        if (status == TL_OK &&
+            !covers_every_value(c->graph, c->start, c->stop, memory.executor)) {
+            fault = broken("%zu bytes are planned, and are too few", memory.executor);
+        } else if (status == TL_BAD_VALUE && naive_reaches(c->graph, c->start, c->stop)) {
+            fault = broken("no plan from %zu to %zu: %s", c->start, c->stop, tl_detail());
+        } else if (status != TL_OK && tl_detail()[0] == '\0') {
+            fault = broken("status %d without a sentence", (int)status);
+        }
+        if (tl_network_memory_plan(network, &memory, 0, c->graph->count) != TL_BAD_VALUE) {
+            fault = broken("a stretch that ends behind the graph has a plan");
+        }
+    }
+    tl_network_destroy(network);
+    tl_parameters_release(parameters);
+    return fault;
+}
+
+/* --- the cut ---------------------------------------------------------------------------- */
+
+/* Mostly the dense layers behind all that training cannot go through, as in transfer learning;
+ * otherwise any parameters. */
+static void
+choose_trainable(bool *trainable, const random_case *c)
+{
+    const tl_graph *graph = c->graph;
+    const bool any = c->choices % 5 == 0;
+    size_t head = graph->count;
+    while (head > 1 && (!tl_op_has_params(graph->nodes[head - 1].op) ||
+                        graph->nodes[head - 1].op == TL_OP_DENSE)) {
+        head--;
+    }
+    for (size_t i = 0; i < graph->count; i++) {
+        for (size_t k = 0; k < graph->nodes[i].param_count; k++) {
+            const size_t p = graph->nodes[i].first_param + k;
+            trainable[p] = any ? (c->choices >> p % 13) % 2 != 0 : i >= head && p % 7 != 6;
+        }
+    }
+}
+
+static bool
+trains(const tl_node *node, const bool *trainable)
+{
+    bool any = node->op == TL_OP_DROPOUT && node->dropout.rate > 0;
+    for (size_t k = 0; k < node->param_count; k++) {
+        any = any || trainable[node->first_param + k];
+    }
+    return any;
+}
+
+/* Whether training may start at `cut`: nothing up to it trains, nothing behind reads past it.
+ */
+static bool
+may_cut(const tl_graph *graph, const bool *trainable, size_t cut)
+{
+    for (size_t i = 0; i < graph->count; i++) {
+        for (size_t k = 0; i > cut && k < graph->nodes[i].input_count; k++) {
+            if (graph->nodes[i].inputs[k] < cut) {
+                return false;
+            }
+        }
+        if (i <= cut && trains(&graph->nodes[i], trainable)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const char *
+check_cut(const random_case *c, bool *looked)
+{
+    scene s = {0};
+    random_case whole = *c;
+    whole.batch = 1;
+    bool *trainable = tl_alloc(c->graph->param_count, sizeof *trainable);
+    *looked = false;
+    if (trainable == NULL || !random_case_is_small(c)) {
+        tl_free(trainable);
+        return NULL;
+    }
+    const char *fault = scene_create(&s, &whole, &reference_ops, 0, 0);
+    if (fault == NULL) {
+        *looked = true;
+        choose_trainable(trainable, c);
+        const tl_node *last = &c->graph->nodes[c->graph->count - 1];
+        size_t expected = last->op == TL_OP_ACTIVATION ? last->inputs[0] : c->graph->count - 1;
+        while (!may_cut(c->graph, trainable, expected)) {
+            expected--; /* the input always may */
+        }
+        const size_t cut = tl_network_cut(s.network, trainable);
+        fault = cut == expected ? NULL : broken("the cut is %zu, not %zu", cut, expected);
+    }
+    scene_clear(&s);
+    tl_free(trainable);
+    return fault;
+}
+
+/* --- training --------------------------------------------------------------------------- */
+
+enum { MOST_DIFFERENCES = 24 };
+
+typedef struct lesson {
+    const random_case *c;
+    scene scene;
+    tl_trainer *trainer;
+    bool *trainable;
+    tl_loss loss;  /* as told to the trainer */
+    tl_loss taken; /* as the loss is computed: logits behind a sigmoid or softmax */
+    size_t cut, logits;
+    size_t cols, width;
+    float *targets;
+    float *weights;
+    float *outputs;
+    float *before; /* all trained numbers */
+    bool clipped;
+} lesson;
+
+static void
+lesson_clear(lesson *l)
+{
+    tl_trainer_destroy(l->trainer);
+    scene_clear(&l->scene);
+    free(l->before);
+    free(l->outputs);
+    free(l->weights);
+    free(l->targets);
+    tl_free(l->trainable);
+}
+
+static void
+choose_targets(lesson *l)
+{
+    const size_t rows = l->c->batch;
+    random_numbers(l->weights, rows, l->c->seed + 3000);
+    random_numbers(l->targets, rows * l->width, l->c->seed + 2000);
+    for (size_t i = 0; i < rows * l->width; i++) {
+        l->targets[i] = fabsf(l->targets[i]);
+        if (l->loss.kind == TL_SPARSE_CATEGORICAL_CROSSENTROPY) {
+            l->targets[i] = floorf(l->targets[i] * (float)l->cols * 0.999F);
+        }
+    }
+    /* TensorFlow's gradient of this loss, and so ours, takes each row for a distribution */
+    for (size_t r = 0; l->loss.kind == TL_CATEGORICAL_CROSSENTROPY && r < rows; r++) {
+        float sum = 0;
+        for (size_t c = 0; c < l->width; c++) {
+            sum += l->targets[r * l->width + c];
+        }
+        for (size_t c = 0; c < l->width; c++) {
+            l->targets[r * l->width + c] /= sum;
+        }
+    }
+}
+
+/* The mean loss of the batch by the naive graph. */
+static double
+naive_value(lesson *l, const naive_dropout *dropout)
+{
+    const size_t count = tl_shape_elements(&l->c->graph->nodes[l->logits].shape);
+    double *outputs = malloc(count * sizeof *outputs);
+    double sum = 0;
+    for (size_t r = 0; outputs != NULL && r < l->c->batch; r++) {
+        naive_dropout row = dropout == NULL ? (naive_dropout){0, 0, 0} : *dropout;
+        row.row = r;
+        if (naive_run(outputs, NULL, l->c->graph, l->scene.params,
+                      l->scene.src + r * l->scene.src_count, l->cut, l->logits,
+                      dropout == NULL ? NULL : &row) != TL_OK) {
+            sum = NAN;
+            break;
+        }
+        sum += (double)l->weights[r] *
+               naive_loss(&l->taken, outputs, l->targets + r * l->width, l->cols, &l->clipped);
+    }
+    free(outputs);
+    return sum / (double)l->c->batch;
+}
+
+static size_t
+trained_count(const lesson *l)
+{
+    size_t count = 0;
+    for (size_t p = 0; p < l->scene.parameters->count; p++) {
+        count += l->trainable[p] ? l->scene.parameters->tensors[p].count : 0;
+    }
+    return count;
+}
+
+/* The i-th trained number: where it lies in both sets of parameters. */
+static float *
+trained_number(const lesson *l, size_t i, double **naive)
+{
+    for (size_t p = 0; p < l->scene.parameters->count; p++) {
+        const tl_tensor *tensor = &l->scene.parameters->tensors[p];
+        if (!l->trainable[p]) {
+            continue;
+        }
+        if (i < tensor->count) {
+            *naive = &l->scene.params[p][i];
+            return &tensor->data[i];
+        }
+        i -= tensor->count;
+    }
+    return NULL;
+}
+
+/* Differences of both sides; false where they disagree, as at the kink of a relu. */
+static bool
+difference(double *slope, lesson *l, double *number, const naive_dropout *dropout)
+{
+    const double h = 1e-5;
+    const double kept = *number;
+    const double here = naive_value(l, dropout);
+    *number = kept + h;
+    const double up = (naive_value(l, dropout) - here) / h;
+    *number = kept - h;
+    const double down = (here - naive_value(l, dropout)) / h;
+    *number = kept;
+    *slope = (up + down) / 2;
+    return fabs(up - down) <= 1e-3 * (fabs(up) + fabs(down)) + 1e-5 && isfinite(*slope);
+}
+
+/* One step of plain descent at rate 1 moves every number by its gradient. */
+static const char *
+compare_gradients(lesson *l, const naive_dropout *dropout)
+{
+    const size_t count = trained_count(l);
+    double slopes[MOST_DIFFERENCES];
+    bool smooth[MOST_DIFFERENCES];
+    double largest = 0;
+    double *naive = NULL;
+    const size_t stride = count / MOST_DIFFERENCES + 1;
+    for (size_t i = 0, k = 0; i < count; i += stride, k++) {
+        (void)trained_number(l, i, &naive);
+        smooth[k] = difference(&slopes[k], l, naive, dropout);
+        largest = fmax(largest, smooth[k] ? fabs(slopes[k]) : 0);
+    }
+    for (size_t i = 0, k = 0; i < count && !l->clipped; i += stride, k++) {
+        const float *number = trained_number(l, i, &naive);
+        const double gradient = (double)l->before[i] - (double)*number;
+        /* float32 sums of a few hundred terms; the step itself rounds the number */
+        const double allowed = 2e-5 * fmax(largest, 0.1) + 2 * UNIT * fabs((double)*number);
+        const double off = fabs(gradient - slopes[k]);
+        if (!smooth[k]) {
+            continue;
+        }
+        worst_margins.gradient = fmax(worst_margins.gradient, off / allowed);
+        if (!(off <= allowed)) {
+            return broken("the gradient of trained number %zu is %.9g, not %.9g (loss %d, %s)",
+                          i, gradient, slopes[k], (int)l->loss.kind,
+                          l->taken.from_logits ? "logits" : "probabilities");
+        }
+    }
+    return NULL;
+}
+
+static const char *
+compare_step(lesson *l)
+{
+    double value;
+    double *naive = NULL;
+    const size_t count = trained_count(l);
+    const tl_batch batch = {l->scene.src, l->targets, l->weights, l->c->batch};
+    const naive_dropout dropout = {7, tl_trainer_iterations(l->trainer), 0};
+    tl_detail_clear();
+    const double told = naive_value(l, NULL);
+    const tl_status status = tl_trainer_evaluate(l->trainer, &value, l->outputs, &batch);
+    if (status != TL_OK) {
+        return broken("evaluate gave status %d: %s", (int)status, tl_detail());
+    }
+    if (!l->clipped && !(fabs(value - told) <= 1e-3 * fmax(1, fabs(told)))) {
+        return broken("the loss is %.9g, not %.9g", value, told);
+    }
+    for (size_t i = 0; i < count; i++) {
+        l->before[i] = *trained_number(l, i, &naive);
+    }
+    const tl_status stepped = tl_trainer_step(l->trainer, &value, l->outputs, &batch, 1.0F);
+    if (stepped != TL_OK) {
+        return strstr(tl_detail(), "no trainable weights") != NULL && stepped == TL_BAD_VALUE
+                   ? NULL
+                   : broken("a step gave status %d: %s", (int)stepped, tl_detail());
+    }
+    const double stepped_from = naive_value(l, &dropout);
+    if (!l->clipped && !(fabs(value - stepped_from) <= 1e-3 * fmax(1, fabs(stepped_from)))) {
+        return broken("the loss of a step is %.9g, not %.9g", value, stepped_from);
+    }
+    return compare_gradients(l, &dropout);
+}
+
+/* False where the case has nothing to train, or the trainer says that it cannot. */
+static bool
+lesson_create(lesson *l, const char **fault)
+{
+    const random_case *c = l->c;
+    const tl_graph *graph = c->graph;
+    const tl_node *last = &graph->nodes[graph->count - 1];
+    const tl_ops *ops = c->choices % 2 == 0 ? &product_ops : &reference_ops;
+    l->trainable = tl_alloc(graph->param_count, sizeof *l->trainable);
+    *fault = l->trainable == NULL ? broken("no memory") : scene_create(&l->scene, c, ops, 0, 0);
+    if (*fault != NULL) {
+        return false;
+    }
+    choose_trainable(l->trainable, c);
+    l->cut = tl_network_cut(l->scene.network, l->trainable);
+    scene_clear(&l->scene);
+    *fault = scene_create(&l->scene, c, ops, l->cut, graph->count - 1);
+    if (*fault != NULL) {
+        return false;
+    }
+    l->loss.kind = (tl_loss_kind)(c->choices / 2 % TL_LOSS_COUNT);
+    l->loss.from_logits = c->choices / 8 % 2 != 0;
+    const tl_trainer_plan plan = {
+        .start = l->cut, .trainable = l->trainable, .loss = l->loss, .seed = 7};
+    const tl_status status = tl_trainer_create(&l->trainer, l->scene.network, &plan);
+    if (status != TL_OK) {
+        *fault = (status == TL_UNSUPPORTED || status == TL_BAD_VALUE) && tl_detail()[0] != '\0'
+                     ? NULL
+                     : broken("a trainer gave status %d: %s", (int)status, tl_detail());
+        return false;
+    }
+    const bool implied =
+        last->op == TL_OP_ACTIVATION && graph->count - 1 > l->cut &&
+        (last->activation.function == TL_SIGMOID || last->activation.function == TL_SOFTMAX);
+    l->taken = (tl_loss){l->loss.kind, l->loss.from_logits || implied};
+    l->logits = implied ? last->inputs[0] : graph->count - 1;
+    l->cols = tl_trainer_output_cols(l->trainer);
+    l->width = tl_trainer_target_cols(l->trainer);
+    l->targets = malloc(c->batch * l->width * sizeof *l->targets);
+    l->weights = malloc(c->batch * sizeof *l->weights);
+    l->outputs = malloc(c->batch * l->cols * sizeof *l->outputs);
+    l->before = malloc((trained_count(l) + 1) * sizeof *l->before);
+    if (l->targets == NULL || l->weights == NULL || l->outputs == NULL || l->before == NULL) {
+        *fault = broken("no memory");
+        return false;
+    }
+    choose_targets(l);
+    return true;
+}
+
+/* A trainer from a node that nobody would choose is refused, or evaluates and steps. */
+static const char *
+try_any_start(lesson *l)
+{
+    const random_case *c = l->c;
+    const size_t output = c->graph->count - 1;
+    double value;
+    l->trainable = tl_alloc(c->graph->param_count, sizeof *l->trainable);
+    const char *fault = l->trainable == NULL
+                            ? broken("no memory")
+                            : scene_create(&l->scene, c, &reference_ops, c->start, output);
+    if (fault != NULL) {
+        return fault;
+    }
+    choose_trainable(l->trainable, c);
+    const tl_trainer_plan plan = {
+        .start = c->start, .trainable = l->trainable, .loss = {TL_BINARY_CROSSENTROPY, true}};
+    if (tl_trainer_create(&l->trainer, l->scene.network, &plan) != TL_OK) {
+        return NULL;
+    }
+    if (!naive_reaches(c->graph, c->start, output)) {
+        return broken("a trainer from node %zu has not what the output needs", c->start);
+    }
+    l->targets = calloc(c->batch * l->scene.dst_count, sizeof *l->targets);
+    const tl_batch batch = {l->scene.src, l->targets, NULL, c->batch};
+    if (l->targets == NULL) {
+        return broken("no memory");
+    }
+    if (tl_trainer_evaluate(l->trainer, &value, l->scene.dst, &batch) != TL_OK) {
+        return broken("a trainer from node %zu cannot evaluate: %s", c->start, tl_detail());
+    }
+    const tl_status status = tl_trainer_step(l->trainer, &value, l->scene.dst, &batch, 0.1F);
+    return status == TL_OK || strstr(tl_detail(), "no trainable weights") != NULL
+               ? NULL
+               : broken("a trainer from node %zu cannot step: %s", c->start, tl_detail());
+}
+
+const char *
+check_training(const random_case *c, bool *looked)
+{
+    lesson l = {.c = c};
+    lesson other = {.c = c};
+    const char *fault = NULL;
+    *looked = false;
+    if (!random_case_is_small(c)) {
+        return NULL;
+    }
+    if (lesson_create(&l, &fault)) {
+        *looked = true;
+        fault = compare_step(&l);
+    }
+    fault = fault == NULL ? try_any_start(&other) : fault;
+    lesson_clear(&other);
+    lesson_clear(&l);
+    return fault;
+}
