@@ -159,6 +159,12 @@ soak: build ## 2,000 forks, hundreds of interruptions and kills, ten minutes of 
 	$(DEV)/python tests/soak/interruptions.py
 	$(DEV)/python tests/soak/soak.py --minutes 10
 
+coverage: build ## lines and branches that the tests run, C and Python, a line for each room
+	$(DEV)/python tests/coverage_report.py
+
+matrix: build ## the suite on Python 3.10 to 3.13 with old and new libraries (PYTHONS="3.12 3.13")
+	$(DEV)/python tests/matrix.py $(PYTHONS)
+
 # --- benchmarks -------------------------------------------------------------------------------
 
 # The peers' Pythons may be given: make bench TORCH_PYTHON=/path/to/python. OTHERS_PYTHON, with
@@ -183,4 +189,4 @@ clean: ## remove what was built, but not the environments
 	rm -rf build build-* dist *.egg-info tlcore/_lib tlcore/*.so .venv/*/built .venv/*/ready
 
 .PHONY: help demo build test test-c lint format notebooks parity sanitize sanitize-c sanitize-address \
-  sanitize-thread fuzz faults soak bench clean
+  sanitize-thread fuzz faults soak coverage matrix bench clean
