@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,14 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared test data at {folder} (TLCORE_SHARED_DATA names another folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def onednn_headers() -> None:
+    """For tests that build C programs; skipped without oneDNN's headers."""
+    try:
+        installed = bool(files("onednn-devel-cpu-gomp"))
+    except PackageNotFoundError:
+        installed = False
+    if not installed and not os.environ.get("TLCORE_ONEDNN_ROOT"):
+        pytest.skip("oneDNN's headers are not here: they come with the extra `build`")

@@ -70,7 +70,7 @@ def sweep(call: Callable[[], Any] | ModuleAgain, usual: str) -> tuple[int, set[s
 
 
 def growth(call: Callable[[], Any] | ModuleAgain, usual: str, objects: list[Any]) -> list[int]:
-    """Blocks, types of the core and references that every further 3 sweeps add at least."""
+    """Blocks, types of the core and references that each further 3 sweeps add or take."""
 
     def counts() -> list[int]:
         gc.collect()
@@ -84,13 +84,14 @@ def growth(call: Callable[[], Any] | ModuleAgain, usual: str, objects: list[Any]
     for _ in range(3):  # fills the free lists of Python and NumPy
         sweep(call, usual)
     before = counts()
-    grown = [1 << 30] * len(before)
+    rounds = []
     for _ in range(4):
         for _ in range(3):
             sweep(call, usual)
         after = counts()
-        grown = [min(g, b - a) for g, a, b in zip(grown, before, after, strict=True)]
+        rounds.append([b - a for a, b in zip(before, after, strict=True)])
         before = after
+    grown = [max(min(column), 0) or min(max(column), 0) for column in zip(*rounds, strict=True)]
     if grown[0] in (1, 2):
         grown[0] = 0  # numbers in these lists; a leak adds 3 or more
     return grown

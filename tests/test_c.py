@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,10 @@ HERE = Path(__file__).parent / "c"
 PROGRAMS = sorted(path.stem for path in HERE.glob("test_*.c"))
 
 
-def headers_are_installed() -> bool:
-    try:
-        return bool(files("onednn-devel-cpu-gomp"))
-    except PackageNotFoundError:
-        return False
-
-
 @pytest.fixture(scope="module")
-def built() -> Path:
+def built(onednn_headers: None) -> Path:
     """Folder of the built programs."""
     library = Path(tlcore._core.__file__).parent / "_lib"
-    if not headers_are_installed() and not os.environ.get("TLCORE_ONEDNN_ROOT"):
-        pytest.skip("oneDNN's headers are not here: they come with the extra `build`")
     done = subprocess.run(
         ["make", "-C", HERE, "all", f"PYTHON={sys.executable}", f"DNNL_FOLDER={library}"],
         capture_output=True,

@@ -8,7 +8,7 @@ import numpy as np
 from soak import workload
 
 import tlcore
-from tlcore.models import Sequential
+from tlcore.models import Model, Sequential
 from tlcore.saving import load_model
 
 
@@ -23,6 +23,16 @@ def predict(path: str, seed: int) -> np.ndarray:
 
 def predict_sent(model: Sequential, seed: int) -> np.ndarray:
     return model.predict(workload.pictures(3, seed), verbose=0)
+
+
+def predict_batch(model: Model, pictures: np.ndarray) -> np.ndarray:
+    return model.predict(pictures, verbose=0)
+
+
+def train_further(model: Model, pictures: np.ndarray, targets: np.ndarray) -> tuple[Model, float]:
+    """One step; the model comes back."""
+    loss = model.train_on_batch(pictures, targets)
+    return model, float(np.asarray(loss).reshape(-1)[0])
 
 
 inherited: Sequential | None = None

@@ -36,7 +36,7 @@ Check = Callable[[str, bytes], int]
 
 
 @pytest.fixture(scope="module")
-def check() -> Check:
+def check(onednn_headers: None) -> Check:
     """check(name, bytes): applies a check of tests/c/check_graph.h; KEPT, or NOTHING to look at."""
     for tool in ("make", os.environ.get("CC", "cc")):
         if shutil.which(tool) is None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import worker_tasks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -71,17 +72,6 @@ def same_state(one: Model, other: Model) -> None:
     other_steps, other_slots = other.optimizer_state()
     assert steps == other_steps
     assert all(np.array_equal(a, b) for a, b in zip(slots, other_slots, strict=True))
-
-
-def predicted(model: Model) -> Any:
-    """What another process does with a model that it is sent."""
-    return model.predict(PICTURES, verbose=0)
-
-
-def further(model: Model) -> tuple[Model, float]:
-    """A training step in another process; the model comes back."""
-    loss = model.train_on_batch(PICTURES, TARGETS)
-    return model, float(np.asarray(loss).reshape(-1)[0])
 
 
 # --- pickle and copy ------------------------------------------------------------------------------
@@ -151,18 +141,11 @@ def test_models_are_sent_to_processes_and_back(how: str) -> None:
     expected = model.predict(PICTURES, verbose=0)
     context = multiprocessing.get_context(how)
     with concurrent.futures.ProcessPoolExecutor(2, context) as pool:
-        for found in pool.map(predicted, [model] * 4):
+        for found in pool.map(worker_tasks.predict_batch, [model] * 4, [PICTURES] * 4):
             assert np.array_equal(found, expected)
-        again, loss = pool.submit(further, model).result()
-    assert loss == further(model)[1]
+        again, loss = pool.submit(worker_tasks.train_further, model, PICTURES, TARGETS).result()
+    assert loss == worker_tasks.train_further(model, PICTURES, TARGETS)[1]
     same_state(model, again)
-
-
-def test_joblib_sends_models() -> None:
-    joblib = pytest.importorskip("joblib")
-    model = trained()
-    found = joblib.Parallel(n_jobs=2)(joblib.delayed(predicted)(model) for _ in range(3))
-    assert all(np.array_equal(one, model.predict(PICTURES, verbose=0)) for one in found)
 
 
 # --- random models --------------------------------------------------------------------------------

@@ -235,7 +235,10 @@ def test_a_bomb_of_deflate_is_refused_before_it_is_unpacked(tmp_path: Path) -> N
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         made = file.create_dataset("x", shape=(4, 4), chunks=(4, 4), compression="gzip", dtype="f4")
-        made.id.write_direct_chunk((0, 0), zlib.compress(bytes(200 << 20), 9))
+        try:
+            made.id.write_direct_chunk((0, 0), zlib.compress(bytes(200 << 20), 9))
+        except OSError as error:
+            pytest.skip(f"this HDF5 library does not write such a file: {error}")
     with open(path, "rb", buffering=0) as raw:
         tree = Tree(raw, path.stat().st_size)
         values = Values(tree.object(tree.root.links[b"x"] or 0))
