@@ -24,6 +24,7 @@ from core_calls import CALLS, CUT, FLAGS, NODES, World, add_node
 
 from tlcore import _core
 
+NUMPY_CORE = sys.modules.get("numpy._core._multiarray_umath") or np.core._multiarray_umath
 REFUSALS = (ValueError, TypeError, IndexError)
 
 # NumPy hands out these for each array: a leak of one shows in its count.
@@ -138,6 +139,9 @@ class ModuleAgain:
     """Runs the code of a new tlcore._core; the module has been created before."""
 
     def __init__(self) -> None:
+        # Where NumPy 1.26.0 has no such module, every import would look for its file; and
+        # importlib itself can lock up when its memory fails.
+        sys.modules.setdefault("numpy._core._multiarray_umath", NUMPY_CORE)
         self.spec = importlib.util.spec_from_file_location("tlcore._core", _core.__file__)
 
     def ready(self) -> Callable[[], Any]:

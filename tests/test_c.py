@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,19 @@ HERE = Path(__file__).parent / "c"
 PROGRAMS = sorted(path.stem for path in HERE.glob("test_*.c"))
 
 
+def headers_are_installed() -> bool:
+    try:
+        return bool(files("onednn-devel-cpu-gomp"))
+    except PackageNotFoundError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def built() -> Path:
     """Folder of the built programs."""
     library = Path(tlcore._core.__file__).parent / "_lib"
+    if not headers_are_installed() and not os.environ.get("TLCORE_ONEDNN_ROOT"):
+        pytest.skip("oneDNN's headers are not here: they come with the extra `build`")
     done = subprocess.run(
         ["make", "-C", HERE, "all", f"PYTHON={sys.executable}", f"DNNL_FOLDER={library}"],
         capture_output=True,

@@ -9,19 +9,18 @@ import sys
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import worker_tasks
 from soak import workload
 
-import tlcore
 from tlcore.models import Sequential
-from tlcore.saving import load_model
 
 BATCHES = 4
+HANGS = 120  # seconds after which workers are taken for dead
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +40,6 @@ def expected(model: Sequential) -> list[np.ndarray]:
     return [model.predict(workload.pictures(3, seed), verbose=0) for seed in range(BATCHES)]
 
 
-@lru_cache(maxsize=1)
-def loaded(path: str) -> Sequential:
-    return load_model(path)
-
-
-def predict(path: str, seed: int) -> np.ndarray:
-    return loaded(path).predict(workload.pictures(3, seed), verbose=0)
-
-
 @pytest.fixture
 def forking() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -65,46 +55,39 @@ def test_a_pool_of_processes(
     method: str, path: str, expected: list[np.ndarray], forking: None
 ) -> None:
     with multiprocessing.get_context(method).Pool(2) as pool:
-        given = pool.starmap(predict, [(path, seed) for seed in range(BATCHES)])
-        histories = pool.map(train, range(2))
+        given = pool.starmap_async(
+            worker_tasks.predict, [(path, seed) for seed in range(BATCHES)]
+        ).get(HANGS)
+        histories = pool.map_async(worker_tasks.train, range(2)).get(HANGS)
     assert all(np.array_equal(*pair) for pair in zip(given, expected, strict=True))
-    assert histories[0] == histories[1] == train(0)
+    assert histories[0] == histories[1] == worker_tasks.train(0)
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_an_executor_of_processes(
-    method: str, path: str, expected: list[np.ndarray], forking: None
+def test_an_executor_of_processes_that_is_sent_the_model(
+    method: str, model: Sequential, expected: list[np.ndarray], forking: None
 ) -> None:
     context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        given = list(pool.map(predict, [path] * BATCHES, range(BATCHES)))
+        given = list(pool.map(worker_tasks.predict_sent, [model] * BATCHES, range(BATCHES)))
     assert all(np.array_equal(*pair) for pair in zip(given, expected, strict=True))
 
 
 def test_a_model_that_forked_workers_inherit(
     model: Sequential, expected: list[np.ndarray], forking: None
 ) -> None:
-    global inherited
-    inherited = model
+    worker_tasks.inherited = model
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        given = pool.map(predict_inherited, range(BATCHES))
+        given = pool.map_async(worker_tasks.predict_inherited, range(BATCHES)).get(HANGS)
     assert all(np.array_equal(*pair) for pair in zip(given, expected, strict=True))
 
 
-inherited: Sequential | None = None
-
-
-def predict_inherited(seed: int) -> np.ndarray:
-    assert inherited is not None
-    return inherited.predict(workload.pictures(3, seed), verbose=0)
-
-
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_joblib(backend: str, path: str, expected: list[np.ndarray]) -> None:
+def test_joblib(backend: str, model: Sequential, expected: list[np.ndarray]) -> None:
     import joblib
 
     given = joblib.Parallel(n_jobs=2, backend=backend)(
-        joblib.delayed(predict)(path, seed) for seed in range(BATCHES)
+        joblib.delayed(worker_tasks.predict_sent)(model, seed) for seed in range(BATCHES)
     )
     if backend == "loky":
         from joblib.externals.loky import get_reusable_executor
@@ -113,18 +96,12 @@ def test_joblib(backend: str, path: str, expected: list[np.ndarray]) -> None:
     assert all(np.array_equal(*pair) for pair in zip(given, expected, strict=True))
 
 
-def train(_: int) -> list[float]:
-    tlcore.utils.set_random_seed(3)
-    model = workload.classifier()
-    x, y = workload.pictures(8), workload.targets(8)
-    return model.fit(x, y, epochs=3, shuffle=False, verbose=0).history["loss"]
-
-
 # --- the end of the process -----------------------------------------------------------------------
 
 BEGINNING = """
 import os, sys, threading, time, tlcore
 sys.path.insert(0, {folder!r})
+import worker_tasks
 from soak import workload
 model = workload.classifier()
 x = workload.pictures(8)
@@ -264,6 +241,7 @@ def test_quotas_of_control_groups_are_obeyed(version: int) -> None:
 NOBODY = 65534
 REFUSED = """
 import os, resource, tlcore
+import worker_tasks
 from soak import workload
 model = workload.classifier(compiled=False)
 x = workload.pictures(8)

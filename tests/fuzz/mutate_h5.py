@@ -10,7 +10,6 @@ byte by byte, part is written anew by h5py with other texts, shapes, types, link
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,13 @@ def _architecture(model: Any) -> Any:
 
 def _config_text(content: bytes) -> bytes:
     """The model_config as it stands in the file."""
-    start = content.index(b'{"class_name"')
-    _, length = json.JSONDecoder().raw_decode(content[start:].decode("latin-1"))
-    return content[start : start + length]
+    from tlcore.saving import _hdf5
+
+    text = _hdf5.in_memory("the original", content).text("model_config")
+    assert text is not None
+    found = text.encode()
+    assert content.count(found) == 1
+    return found
 
 
 def _pictures(model: Any) -> Any:

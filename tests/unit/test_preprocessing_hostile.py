@@ -411,3 +411,16 @@ def test_a_reader_that_does_not_fit_the_model_makes_no_picture(
     model.reader = {**reader, "target_size": (32768, 32768)}
     with pytest.raises(ValueError, match=r"target_size=\(32768, 32768\), and its input has the sh"):
         model.predict_image(tmp_path / "x.png")
+
+
+def test_gif_in_which_pillow_finds_another_first_frame(tmp_path: Path) -> None:
+    """After an empty extension Pillow reads one more chain of blocks; the frames then differ."""
+    path = tmp_path / "x.gif"
+    small = b"\x2c" + struct.pack("<4HB", 0, 0, 2, 2, 0)
+    large = b"\x2c" + struct.pack("<4HB", 0, 0, 65535, 65535, 0)
+    screen = b"GIF89a" + struct.pack("<2H3B", 2, 2, 0, 0, 0)
+    empty = b"\x21\x01\x00"
+    block = bytes([len(small)]) + small + b"\x00"
+    path.write_bytes(screen + empty + block + large + b"\x02\x01\x00\x00;")
+    with pytest.raises(ValueError, match=r"pixels.*raise PIL\.Image\.MAX_IMAGE_PIXELS"):
+        image.load_img(path)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import tlcore
 from tlcore import _core
 
-_DEPENDENCIES = ("numpy", "pillow", "h5py", "pyfive", "flatbuffers", "pooch")
+_DEPENDENCIES = ("numpy", "pillow", "h5py", "flatbuffers", "pooch")
 
 
 def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[str, Any]] | None:

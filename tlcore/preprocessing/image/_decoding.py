@@ -69,7 +69,7 @@ def opened(content: bytes) -> ImageFile:
 
     Raises Refused, PIL.UnidentifiedImageError (none of FORMATS), or whatever Pillow raises.
     """
-    from PIL import UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     kind = _format_of(content[:16])
     if kind is None:
@@ -78,6 +78,9 @@ def opened(content: bytes) -> ImageFile:
     scans = 1 if limit is None else _check_header(kind, content)
     try:
         img: ImageFile = _reader(kind)(io.BytesIO(content))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # A damaged GIF, in which Pillow finds another first frame than gif_size does.
+        raise Refused(f"has more than the {limit} pixels that are read") from error
     except (SyntaxError, IndexError, TypeError, struct.error) as error:
         raise UnidentifiedImageError("its header is broken") from error
     if limit is not None:
