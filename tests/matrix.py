@@ -170,8 +170,15 @@ def release(version: str) -> tuple[int, ...]:
 
 def oldest(pip: Path, library: str, least: str) -> str:
     """The first version from `least` on that has a wheel for this Python."""
-    said = run(pip, "index", "versions", library, "--only-binary", ":all:")
-    listed = re.search(r"^Available versions: (.*)$", said, re.MULTILINE)
+    # `pip index versions` also names what has no wheel; a version that cannot be does not.
+    done = subprocess.run(
+        [pip, "install", "--dry-run", "--no-deps", "--only-binary", ":all:", f"{library}==0"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    listed = re.search(r"\(from versions: (.*)\)", done.stderr)
     versions = re.findall(r"[\d.]+(?=,|$)", listed[1]) if listed else []
     allowed = [v for v in versions if release(v) >= release(least)]
     if not allowed:

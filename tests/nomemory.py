@@ -25,6 +25,7 @@ from core_calls import CALLS, CUT, FLAGS, NODES, World, add_node
 from tlcore import _core
 
 NUMPY_CORE = sys.modules.get("numpy._core._multiarray_umath") or np.core._multiarray_umath
+MOST_ROUNDS = 15  # Python 3.10 goes on filling free lists for a while
 REFUSALS = (ValueError, TypeError, IndexError)
 
 # NumPy hands out these for each array: a leak of one shows in its count.
@@ -84,16 +85,20 @@ def growth(call: Callable[[], Any] | ModuleAgain, usual: str, objects: list[Any]
     for _ in range(3):  # fills the free lists of Python and NumPy
         sweep(call, usual)
     before = counts()
-    rounds = []
-    for _ in range(4):
+    least, most = [1 << 30] * len(before), [-1 << 30] * len(before)
+    for _ in range(MOST_ROUNDS):  # a leak adds something in every one
         for _ in range(3):
             sweep(call, usual)
         after = counts()
-        rounds.append([b - a for a, b in zip(before, after, strict=True)])
+        added = [b - a for a, b in zip(before, after, strict=True)]
+        least = [min(pair) for pair in zip(least, added, strict=True)]
+        most = [max(pair) for pair in zip(most, added, strict=True)]
+        grown = [max(low, 0) or min(high, 0) for low, high in zip(least, most, strict=True)]
+        if grown[0] in (1, 2):
+            grown[0] = 0  # numbers in these lists; a leak adds 3 or more
+        if not any(grown):
+            break
         before = after
-    grown = [max(min(column), 0) or min(max(column), 0) for column in zip(*rounds, strict=True)]
-    if grown[0] in (1, 2):
-        grown[0] = 0  # numbers in these lists; a leak adds 3 or more
     return grown
 
 
