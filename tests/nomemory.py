@@ -157,7 +157,10 @@ class ModuleAgain:
 def main() -> int:
     gc.disable()  # a collection in the midst would move the count of allocations
     points = entry_points()
-    points["import"] = (ModuleAgain(), [])
+    if sys.version_info[:2] != (3, 13):
+        # There a dictionary that cannot grow is left half made, and a later insertion into it, in
+        # PyType_FromSpec, is a segmentation fault of the interpreter's own (3.13.0).
+        points["import"] = (ModuleAgain(), [])
     bad = total = 0
     for name, (call, objects) in points.items():
         usual = "refused" if name.startswith("refused") else ""
