@@ -37,6 +37,12 @@ from tlcore.utils.interrupts import held_back
 SAMPLE = {"fit": 8, "predict": 3, "save": 10, "convert": 8, "download": 4, "kills": 4}
 
 
+def child_environment() -> dict[str, str]:
+    """For a child that may not write: coverage.py would, when it ends."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return {**own, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 @pytest.fixture(autouse=True)
 def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the campaign sets for its whole process is put back."""
@@ -300,7 +306,7 @@ def test_what_another_process_is_writing_is_not_removed(tmp_path: Path, swept: N
         [sys.executable, "-c", program, str(tmp_path / "slow")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=child_environment(),
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"writing\n"
@@ -500,7 +506,7 @@ def test_without_permission(action: str, names: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=child_environment(),
     )
     assert done.returncode == 0, done.stderr
     assert str(folder) in done.stdout, done.stdout
