@@ -15,8 +15,11 @@ import secrets
 import stat
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
+
+from tlcore.utils.interrupts import held_back
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -77,7 +80,9 @@ def put(
     _sweep(target.parent)
     beside = target.parent / f"{_BEGINNING}{secrets.token_hex(8)}{_ENDING}"
     try:
-        with open(beside, "xb") as file:
+        with ExitStack() as stack:
+            with held_back():  # between opening and `with` a Ctrl-C would leave it open
+                file = stack.enter_context(open(beside, "xb"))
             locked = _lock(file.fileno(), fcntl.LOCK_SH)  # no other process sweeps it away
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
