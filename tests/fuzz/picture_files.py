@@ -123,8 +123,8 @@ def originals() -> list[tuple[str, bytes]]:
 @functools.cache
 def writes_good_mpo() -> bool:
     """Releases of Pillow from 10.0 to 10.4 write MPO files that they cannot read themselves."""
-    frames = [Image.fromarray(_noise(20, 30, 3, seed)) for seed in range(2)]
-    content = _written(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    frames = [Image.fromarray(_noise(20, 30, 3, seed)) for seed in range(3)]
+    content = _written(frames[0].copy(), "MPO", save_all=True, append_images=frames[1:])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
