@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import children
 import numpy as np
 import pytest
 from soak import interruptions as soak
@@ -35,12 +36,6 @@ from tlcore.training import progress
 from tlcore.utils.interrupts import held_back
 
 SAMPLE = {"fit": 8, "predict": 3, "save": 10, "convert": 8, "download": 4, "kills": 4}
-
-
-def child_environment() -> dict[str, str]:
-    """For a child that may not write: coverage.py would, when it ends."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    return {**own, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @pytest.fixture(autouse=True)
@@ -306,7 +301,7 @@ def test_what_another_process_is_writing_is_not_removed(tmp_path: Path, swept: N
         [sys.executable, "-c", program, str(tmp_path / "slow")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=child_environment(),
+        env=children.uncounted(),
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"writing\n"
@@ -506,7 +501,7 @@ def test_without_permission(action: str, names: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env=child_environment(),
+        env=children.uncounted(),
     )
     assert done.returncode == 0, done.stderr
     assert str(folder) in done.stdout, done.stdout

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 
+import children
 import pytest
 
 # How each version of Python runs code in another interpreter; `code` is what runs there.
@@ -45,7 +46,12 @@ def run_in_another(maker: str, statement: str, before: str = "") -> str:
     """
     code = f"import sys\n{before}\ncode = {textwrap.dedent(inside)!r}\n{MAKERS[maker]}"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=children.uncounted(),
     )
     if "No module named '_testcapi'" in done.stderr:
         pytest.skip("this Python has no _testcapi, which makes old-style sub-interpreters")
