@@ -90,7 +90,7 @@ class Source:
         """Values into the whole of a contiguous `array`."""
         self._pay(at, array.nbytes)
         self._file.seek(at)
-        view = memoryview(array).cast("B")
+        view = array.data.cast("B")
         done = 0
         while done < len(view):
             count = self._file.readinto(view[done:])
