@@ -1,35 +1,51 @@
 /* Programs and executors: the memory plan, the packed weights, and the walk over the steps. */
 #include "core/infer.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "core/arena.h"
 #include "core/pool.h"
 
-/* Where a step's value lies within an executor's arena. */
+/* Where a step's value lies within an executor's arena. What lies within a block has no place.
+ */
 typedef struct place {
     size_t offset;
     size_t bytes;
-    size_t first; /* step that writes it */
-    size_t last;  /* last step that reads it */
+    size_t first; /* block that writes it */
+    size_t last;  /* last block that reads it */
 } place;
+
+/* Steps that one kernel runs. */
+typedef struct stage {
+    tl_block block;
+    size_t value; /* its last step: the value that it makes */
+    const tl_backend *backend;
+    tl_kernel kernel;
+    bool prepared;
+    size_t packed_offset;
+} stage;
 
 typedef struct executor {
     struct executor *next; /* in the free list */
-    tl_arena arena;        /* activations, then scratch */
-    void **bindings;       /* one a step */
+    tl_arena arena;        /* activations, what phases share, scratch */
+    void **bindings;       /* one a stage */
+    atomic_size_t *begun;  /* one a phase: which parts of an image that is shared out have */
+    atomic_size_t done;    /* parts of it that have ended */
 } executor;
 
 struct tl_program {
     tl_lowered *lowered;
-    const tl_backend **backends; /* who runs each step */
-    tl_kernel *kernels;
-    bool *prepared;
-    size_t *packed_offsets;
+    stage *stages;
+    size_t stage_count;
+    size_t phase_count; /* of all stages */
     tl_arena packed;
     size_t packed_bytes;
     place *places;
-    size_t activation_bytes; /* of an executor; its scratch follows */
+    size_t activation_bytes; /* of an executor; what follows lies at these offsets */
+    size_t input_offset;     /* floats made from bytes, for kernels that cannot read these */
+    bool makes_floats;       /* there is such a kernel */
+    size_t shared_offset;
     size_t scratch_offset;
     size_t executor_bytes;
     size_t src_count; /* floats of one image at start and at stop */
@@ -49,30 +65,32 @@ note_read(tl_program *program, size_t value, size_t reader)
     }
 }
 
-/* When each value is written and last read. A convolution's residual is added to in place:
- * where its value dies there, both share one place. */
+/* When each value is written and last read. Where a residual dies in the kernel that adds it in
+ * place, both share one place. */
 static void
 plan_lifetimes(tl_program *program)
 {
-    const size_t count = program->lowered->count;
-    for (size_t i = 0; i < count; i++) {
-        const tl_step *step = &program->lowered->steps[i];
-        program->places[i].bytes = tl_shape_elements(&step->dst_shape) * sizeof(float);
-        program->places[i].first = i;
-        program->places[i].last = i;
-        note_read(program, step->src, i);
-        if (step->has_residual) {
-            note_read(program, step->residual, i);
+    for (size_t i = 0; i < program->stage_count; i++) {
+        const stage *made = &program->stages[i];
+        const tl_step *last = &made->block.steps[made->block.count - 1];
+        place *at = &program->places[made->value];
+        at->bytes = tl_shape_elements(&last->dst_shape) * sizeof(float);
+        at->first = i;
+        at->last = i;
+        note_read(program, made->block.steps[0].src, i);
+        if (last->has_residual) {
+            note_read(program, last->residual, i);
         }
     }
 }
 
-/* The value that `step` may overwrite with its own, or TL_NONE. */
+/* The value that the stage may overwrite with its own, or TL_NONE. */
 static size_t
 taken_over(const tl_program *program, size_t index)
 {
-    const tl_step *step = &program->lowered->steps[index];
-    if (!step->has_residual || step->kind != TL_STEP_CONV2D || step->residual == TL_NONE ||
+    const stage *made = &program->stages[index];
+    const tl_step *step = &made->block.steps[0];
+    if (!made->kernel.adds_in_place || !step->has_residual || step->residual == TL_NONE ||
         program->places[step->residual].last != index || step->residual == step->src) {
         return TL_NONE;
     }
@@ -89,7 +107,7 @@ live_together(const place *a, const place *b)
 static tl_status
 place_value(tl_program *program, size_t index, size_t *end)
 {
-    place *mine = &program->places[index];
+    place *mine = &program->places[program->stages[index].value];
     const size_t over = taken_over(program, index);
     if (over != TL_NONE) {
         mine->offset = program->places[over].offset;
@@ -100,7 +118,7 @@ place_value(tl_program *program, size_t index, size_t *end)
         return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^62 bytes of memory");
     }
     for (size_t i = 0; i < index;) {
-        const place *other = &program->places[i];
+        const place *other = &program->places[program->stages[i].value];
         const bool clash = live_together(mine, other) &&
                            offset < other->offset + other->bytes &&
                            other->offset < offset + mine->bytes;
@@ -122,27 +140,47 @@ place_value(tl_program *program, size_t index, size_t *end)
     return TL_OK;
 }
 
+/* Whether bytes can come in, and some kernel that reads them cannot. */
+static bool
+needs_floats(const tl_program *program, bool from_input)
+{
+    for (size_t i = 0; from_input && i < program->stage_count; i++) {
+        const stage *made = &program->stages[i];
+        const tl_step *last = &made->block.steps[made->block.count - 1];
+        if ((made->block.steps[0].src == TL_NONE && !made->kernel.takes_pixels) ||
+            (last->has_residual && last->residual == TL_NONE)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static tl_status
-plan_memory(tl_program *program)
+plan_memory(tl_program *program, bool from_input)
 {
     tl_status status = TL_OK;
     tl_layout executor_layout = {0};
     tl_layout packed_layout = {0};
     size_t offset;
     size_t activations = 0;
+    size_t shared = 0;
     size_t scratch = 0;
 
     plan_lifetimes(program);
-    for (size_t i = 0; i < program->lowered->count; i++) {
+    for (size_t i = 0; i < program->stage_count; i++) {
+        stage *made = &program->stages[i];
         TL_TRY(place_value(program, i, &activations));
-        if (program->kernels[i].scratch_bytes > scratch) {
-            scratch = program->kernels[i].scratch_bytes;
-        }
-        TL_TRY(tl_layout_add(&packed_layout, &program->packed_offsets[i],
-                             program->kernels[i].packed_bytes));
+        scratch = made->kernel.scratch_bytes > scratch ? made->kernel.scratch_bytes : scratch;
+        shared = made->kernel.shared_bytes > shared ? made->kernel.shared_bytes : shared;
+        TL_TRY(tl_layout_add(&packed_layout, &made->packed_offset, made->kernel.packed_bytes));
+        program->phase_count += made->kernel.phases == 0 ? 1 : made->kernel.phases;
     }
     TL_TRY(tl_layout_add(&executor_layout, &offset, activations));
     program->activation_bytes = activations;
+    program->makes_floats = needs_floats(program, from_input);
+    TL_TRY(tl_layout_add(&executor_layout, &program->input_offset,
+                         program->makes_floats ? program->src_count * sizeof(float) : 0));
+    TL_TRY(tl_layout_add(&executor_layout, &program->shared_offset, shared));
     TL_TRY(tl_layout_add(&executor_layout, &program->scratch_offset, scratch));
     program->executor_bytes = executor_layout.size;
     program->packed_bytes = packed_layout.size;
@@ -152,38 +190,80 @@ done:
 
 /* --- making a program ------------------------------------------------------------------- */
 
-static const tl_backend *
-find_backend(const tl_ops *ops, const tl_step *step)
+/* The first backend that takes the chain's first step, and how many with it. */
+static size_t
+find_backend(const tl_backend **backend, const tl_ops *ops, const tl_block *chain)
 {
     for (size_t i = 0; i < ops->count; i++) {
-        if (ops->backends[i]->offers(step)) {
-            return ops->backends[i];
+        const size_t taken = ops->backends[i]->takes(chain);
+        if (taken > 0) {
+            *backend = ops->backends[i];
+            return taken;
         }
     }
-    return NULL;
+    return 0;
+}
+
+/* How many steps follow each other from `first` on, each the only reader of the one before;
+ * no more than a block can have. `readers`: of each step's value. */
+static size_t
+chain_length(const tl_lowered *lowered, const size_t *readers, size_t first)
+{
+    size_t count = 1;
+    while (count < TL_MAX_BLOCK && first + count < lowered->count &&
+           lowered->steps[first + count].src == first + count - 1 &&
+           lowered->steps[first + count].residual != first + count - 1 &&
+           readers[first + count - 1] == 1) {
+        count++;
+    }
+    return count;
 }
 
 static tl_status
 choose_backends(tl_program *program, const tl_graph *graph, const tl_ops *ops)
 {
-    for (size_t i = 0; i < program->lowered->count; i++) {
-        const tl_step *step = &program->lowered->steps[i];
-        program->backends[i] = find_backend(ops, step);
-        if (program->backends[i] == NULL) {
-            return tl_fail(TL_UNSUPPORTED, "nothing can run the %s \"%s\"",
-                           tl_step_kind_name(step->kind), graph->nodes[step->node].name);
+    tl_status status = TL_OK;
+    const tl_lowered *lowered = program->lowered;
+    size_t *readers = tl_alloc(lowered->count, sizeof *readers);
+    if (readers == NULL) {
+        return TL_OUT_OF_MEMORY;
+    }
+    for (size_t i = 0; i < lowered->count; i++) {
+        const tl_step *step = &lowered->steps[i];
+        if (step->src != TL_NONE) {
+            readers[step->src]++;
+        }
+        if (step->has_residual && step->residual != TL_NONE) {
+            readers[step->residual]++;
         }
     }
-    return TL_OK;
+    for (size_t i = 0; i < lowered->count;) {
+        stage *made = &program->stages[program->stage_count];
+        const tl_block chain = {&lowered->steps[i], chain_length(lowered, readers, i)};
+        const size_t taken = find_backend(&made->backend, ops, &chain);
+        if (taken == 0) {
+            status = tl_fail(TL_UNSUPPORTED, "nothing can run the %s \"%s\"",
+                             tl_step_kind_name(chain.steps->kind),
+                             graph->nodes[chain.steps->node].name);
+            goto done;
+        }
+        made->block = (tl_block){chain.steps, taken};
+        i += taken;
+        made->value = i - 1;
+        program->stage_count++;
+    }
+done:
+    tl_free(readers);
+    return status;
 }
 
 static tl_status
-prepare_step(void *context, size_t i)
+prepare_stage(void *context, size_t i)
 {
     tl_program *program = context;
-    tl_status status =
-        program->backends[i]->prepare(&program->kernels[i], &program->lowered->steps[i]);
-    program->prepared[i] = status == TL_OK;
+    stage *made = &program->stages[i];
+    const tl_status status = made->backend->prepare(&made->kernel, &made->block);
+    made->prepared = status == TL_OK;
     return status;
 }
 
@@ -201,25 +281,21 @@ tl_program_create(tl_program **out, const tl_graph *graph, const tl_ops *ops, si
     TL_TRY(tl_lower(&program->lowered, graph, start, stop));
 
     const size_t count = program->lowered->count;
-    program->backends = tl_alloc(count, sizeof *program->backends);
-    program->kernels = tl_alloc(count, sizeof *program->kernels);
-    program->prepared = tl_alloc(count, sizeof *program->prepared);
-    program->packed_offsets = tl_alloc(count, sizeof *program->packed_offsets);
+    program->stages = tl_alloc(count, sizeof *program->stages);
     program->places = tl_alloc(count, sizeof *program->places);
-    if (program->backends == NULL || program->kernels == NULL || program->prepared == NULL ||
-        program->packed_offsets == NULL || program->places == NULL) {
+    if (program->stages == NULL || program->places == NULL) {
         status = TL_OUT_OF_MEMORY;
         goto done;
     }
     program->src_count = tl_shape_elements(&graph->nodes[start].shape);
     program->dst_count = tl_shape_elements(&graph->nodes[stop].shape);
     TL_TRY(choose_backends(program, graph, ops));
-    TL_TRY(tl_pool_run(prepare_step, program, count));
-    TL_TRY(plan_memory(program));
+    TL_TRY(tl_pool_run(prepare_stage, program, program->stage_count));
+    TL_TRY(plan_memory(program, start == 0));
     TL_TRY(tl_arena_create(&program->packed, program->packed_bytes));
-    for (size_t i = 0; i < count; i++) {
-        tl_arena_guard(&program->packed, program->packed_offsets[i],
-                       program->kernels[i].packed_bytes);
+    for (size_t i = 0; i < program->stage_count; i++) {
+        tl_arena_guard(&program->packed, program->stages[i].packed_offset,
+                       program->stages[i].kernel.packed_bytes);
     }
 
     *out = program; /* handed over */
@@ -249,29 +325,40 @@ typedef struct packing {
 } packing;
 
 static tl_status
-pack_step(void *context, size_t i)
+pack_stage(void *context, size_t i)
 {
     tl_status status = TL_OK;
     const packing *job = context;
     const tl_program *program = job->program;
-    const tl_step *step = &program->lowered->steps[i];
-    const size_t kernel_count = tl_step_kernel_count(step);
-    float *folded = NULL;
+    const stage *made = &program->stages[i];
+    const tl_block *block = &made->block;
+    const float *weights[TL_MAX_BLOCK] = {NULL};
+    const float *biases[TL_MAX_BLOCK] = {NULL};
+    float *folded[TL_MAX_BLOCK] = {NULL};
 
-    if (kernel_count == 0) {
-        goto done;
+    for (size_t k = 0; k < block->count; k++) {
+        const size_t count = tl_step_kernel_count(&block->steps[k]);
+        if (count == 0) {
+            continue;
+        }
+        folded[k] = tl_alloc(count + tl_step_bias_count(&block->steps[k]), sizeof(float));
+        if (folded[k] == NULL) {
+            status = TL_OUT_OF_MEMORY;
+            goto done;
+        }
+        tl_step_fold(&block->steps[k], folded[k], folded[k] + count, job->tensors);
+        weights[k] = folded[k];
+        biases[k] = folded[k] + count;
     }
-    folded = tl_alloc(kernel_count + tl_step_bias_count(step), sizeof *folded);
-    if (folded == NULL) {
-        status = TL_OUT_OF_MEMORY;
-        goto done;
+    if (made->kernel.packed_bytes > 0) {
+        TL_TRY(made->backend->pack(&made->kernel, block,
+                                   tl_arena_at(&program->packed, made->packed_offset), weights,
+                                   biases));
     }
-    tl_step_fold(step, folded, folded + kernel_count, job->tensors);
-    TL_TRY(program->backends[i]->pack(&program->kernels[i], step,
-                                      tl_arena_at(&program->packed, program->packed_offsets[i]),
-                                      folded, folded + kernel_count));
 done:
-    tl_free(folded);
+    for (size_t k = 0; k < block->count; k++) {
+        tl_free(folded[k]);
+    }
     return status;
 }
 
@@ -279,7 +366,7 @@ tl_status
 tl_program_pack(tl_program *program, const float *const *tensors)
 {
     packing job = {program, tensors};
-    return tl_pool_run(pack_step, &job, program->lowered->count);
+    return tl_pool_run(pack_stage, &job, program->stage_count);
 }
 
 /* --- executors -------------------------------------------------------------------------- */
@@ -290,12 +377,13 @@ executor_destroy(const tl_program *program, executor *e)
     if (e == NULL) {
         return;
     }
-    for (size_t i = 0; e->bindings != NULL && i < program->lowered->count; i++) {
+    for (size_t i = 0; e->bindings != NULL && i < program->stage_count; i++) {
         if (e->bindings[i] != NULL) {
-            program->backends[i]->unbind(e->bindings[i]);
+            program->stages[i].backend->unbind(e->bindings[i]);
         }
     }
     tl_free(e->bindings);
+    tl_free(e->begun);
     tl_arena_destroy(&e->arena);
     tl_free(e);
 }
@@ -308,17 +396,18 @@ executor_create(executor **out, const tl_program *program)
     if (e == NULL) {
         goto done;
     }
-    e->bindings = tl_alloc(program->lowered->count, sizeof *e->bindings);
-    if (e->bindings == NULL) {
+    e->bindings = tl_alloc(program->stage_count, sizeof *e->bindings);
+    e->begun = tl_alloc(program->phase_count, sizeof *e->begun);
+    if (e->bindings == NULL || e->begun == NULL) {
         goto done;
     }
     TL_TRY(tl_arena_create(&e->arena, program->executor_bytes));
     tl_arena_guard(&e->arena, 0, program->activation_bytes);
-    for (size_t i = 0; i < program->lowered->count; i++) {
-        TL_TRY(program->backends[i]->bind(
-            &e->bindings[i], &program->kernels[i],
-            tl_arena_at(&program->packed, program->packed_offsets[i]),
-            tl_arena_at(&e->arena, program->scratch_offset)));
+    for (size_t i = 0; i < program->stage_count; i++) {
+        const stage *made = &program->stages[i];
+        TL_TRY(made->backend->bind(&e->bindings[i], &made->kernel,
+                                   tl_arena_at(&program->packed, made->packed_offset),
+                                   tl_arena_at(&e->arena, program->scratch_offset)));
     }
 
     *out = e; /* handed over */
@@ -370,17 +459,14 @@ tl_program_destroy(tl_program *program)
         executor_destroy(program, program->free);
         program->free = next;
     }
-    for (size_t i = 0; program->prepared != NULL && i < program->lowered->count; i++) {
-        if (program->prepared[i]) {
-            program->backends[i]->release(&program->kernels[i]);
+    for (size_t i = 0; i < program->stage_count; i++) {
+        if (program->stages[i].prepared) {
+            program->stages[i].backend->release(&program->stages[i].kernel);
         }
     }
     tl_arena_destroy(&program->packed);
     tl_free(program->places);
-    tl_free(program->packed_offsets);
-    tl_free(program->prepared);
-    tl_free(program->kernels);
-    tl_free(program->backends);
+    tl_free(program->stages);
     tl_lowered_destroy(program->lowered);
     tl_mutex_clear(&program->lock);
     tl_free(program);
@@ -391,64 +477,252 @@ tl_program_destroy(tl_program *program)
 typedef struct running {
     tl_program *program;
     float *dst;
-    const float *src;
+    tl_images src;
+    size_t alone;      /* images that one thread carries through; the others are shared out */
+    size_t shared;     /* how many are */
+    size_t parts;      /* into so many */
+    executor *leaders; /* one for each of them, whose activations all its threads use */
 } running;
+
+/* One image: where it comes from, where its values lie, where it goes. */
+typedef struct image {
+    const tl_program *program;
+    const executor *values; /* activations and what phases share */
+    const executor *own;    /* scratch and bindings of the thread that runs */
+    float *dst;
+    tl_images src;
+} image;
 
 /* Address of a step's value: the last one's is the caller's, the others' the executor's. */
 static float *
-value_at(const tl_program *program, const executor *e, size_t step, float *dst)
+value_at(const image *x, size_t step)
 {
-    return step + 1 == program->lowered->count
-               ? dst
-               : tl_arena_at(&e->arena, program->places[step].offset);
+    return step + 1 == x->program->lowered->count
+               ? x->dst
+               : tl_arena_at(&x->values->arena, x->program->places[step].offset);
+}
+
+/* Fills in all of `work` but what part of the stage is meant. */
+static void
+describe_work(tl_work *work, const image *x, const stage *made)
+{
+    const tl_step *last = &made->block.steps[made->block.count - 1];
+    const size_t src = made->block.steps[0].src;
+    const float *input = x->src.numbers != NULL
+                             ? x->src.numbers
+                             : tl_arena_at(&x->values->arena, x->program->input_offset);
+    work->dst = value_at(x, made->value);
+    work->src = src == TL_NONE ? input : value_at(x, src);
+    if (src == TL_NONE && made->kernel.takes_pixels) {
+        work->pixels = x->src.pixels;
+        work->values = x->src.values;
+    }
+    if (last->has_residual) {
+        work->residual = last->residual == TL_NONE ? input : value_at(x, last->residual);
+    }
+    work->shared = tl_arena_at(&x->values->arena, x->program->shared_offset);
 }
 
 static tl_status
-walk_steps(const tl_program *program, const executor *e, float *dst, const float *src)
+run_stage(const image *x, size_t i, tl_work *work)
+{
+    const stage *made = &x->program->stages[i];
+    describe_work(work, x, made);
+    if (made->kernel.adds_in_place && work->residual != NULL && work->residual != work->dst) {
+        memcpy(work->dst, work->residual, x->program->places[made->value].bytes);
+    }
+    return made->backend->forward(&made->kernel, &made->block, x->own->bindings[i], work);
+}
+
+/* Bytes -> floats for the kernels that cannot read bytes. */
+static void
+make_floats(const image *x)
+{
+    const tl_program *program = x->program;
+    float *to = tl_arena_at(&x->values->arena, program->input_offset);
+    if (x->src.numbers != NULL || !program->makes_floats) {
+        return;
+    }
+    for (size_t i = 0; i < program->src_count; i++) {
+        to[i] = x->src.values[x->src.pixels[i]];
+    }
+}
+
+static tl_status
+run_alone(const image *x)
 {
     tl_status status = TL_OK;
-    for (size_t i = 0; i < program->lowered->count; i++) {
-        const tl_step *step = &program->lowered->steps[i];
-        float *to = value_at(program, e, i, dst);
-        const float *from = step->src == TL_NONE ? src : value_at(program, e, step->src, dst);
-        const float *residual = NULL;
-        if (step->has_residual) {
-            residual =
-                step->residual == TL_NONE ? src : value_at(program, e, step->residual, dst);
-            if (step->kind == TL_STEP_CONV2D && residual != to) {
-                memcpy(to, residual, program->places[i].bytes);
-            }
-        }
-        TL_TRY(program->backends[i]->forward(&program->kernels[i], step, e->bindings[i], to,
-                                             from, residual));
+    make_floats(x);
+    for (size_t i = 0; i < x->program->stage_count; i++) {
+        tl_work work = {.whole = true};
+        TL_TRY(run_stage(x, i, &work));
     }
 done:
     return status;
 }
 
-static tl_status
-run_image(void *context, size_t i)
+/* Waits until `parts` parts of the image have ended. Seldom long: all threads work on the same
+ * few microseconds; whoever was put to sleep meanwhile gets the processor. */
+static void
+wait_for(const executor *leader, size_t parts)
 {
-    const running *job = context;
-    tl_program *program = job->program;
-    executor *e;
-    tl_status status = executor_take(&e, program);
-    if (status != TL_OK) {
-        return status;
+    for (int turn = 0; atomic_load_explicit(&leader->done, memory_order_acquire) < parts;
+         turn++) {
+        tl_pool_pause(turn);
     }
-    status = walk_steps(program, e, job->dst + i * program->dst_count,
-                        job->src + i * program->src_count);
-    executor_give_back(program, e);
+}
+
+/* The part that this thread does next in a phase: its own, or one that nobody has begun. */
+static size_t
+claim_part(atomic_size_t *begun, size_t parts, size_t own)
+{
+    for (size_t i = 0; i < parts; i++) {
+        const size_t part = (own + i) % parts;
+        const size_t bit = (size_t)1 << part;
+        if ((atomic_fetch_or(begun, bit) & bit) == 0) {
+            return part;
+        }
+    }
+    return TL_NONE;
+}
+
+/* Takes part in an image as the `member`-th of its threads. A phase begins when all parts of
+ * those before it have ended; who begins a part ends it, so that nobody waits for a thread that
+ * has not come yet. */
+static tl_status
+run_shared(const image *x, executor *leader, size_t member, size_t parts)
+{
+    tl_status status = TL_OK;
+    size_t before = 0; /* parts of the phases so far */
+    size_t phase = 0;
+    for (size_t i = 0; i < x->program->stage_count; i++) {
+        const tl_kernel *kernel = &x->program->stages[i].kernel;
+        const size_t phases = kernel->phases == 0 ? 1 : kernel->phases;
+        for (size_t k = 0; k < phases; k++, phase++) {
+            const size_t units = kernel->phases == 0 ? 1 : kernel->units[k];
+            const size_t cut = units < parts ? units : parts;
+            size_t part;
+            wait_for(leader, before);
+            while ((part = claim_part(&leader->begun[phase], cut, member)) != TL_NONE) {
+                tl_work work = {.whole = cut == 1 && phases == 1,
+                                .phase = k,
+                                .begin = part * units / cut,
+                                .end = (part + 1) * units / cut};
+                const tl_status done = run_stage(x, i, &work);
+                status = status == TL_OK ? done : status; /* the others wait for this part */
+                atomic_fetch_add_explicit(&leader->done, 1, memory_order_release);
+            }
+            before += cut;
+        }
+    }
     return status;
 }
 
-tl_status
-tl_program_run(tl_program *program, float *dst, const float *src, size_t count)
+static tl_images
+image_at(const tl_images *images, size_t floats, size_t i)
 {
-    running job = {program, dst, src};
+    return (tl_images){
+        .numbers = images->numbers == NULL ? NULL : images->numbers + i * floats,
+        .pixels = images->pixels == NULL ? NULL : images->pixels + i * floats,
+        .values = images->values,
+    };
+}
+
+static tl_status
+run_task(void *context, size_t i)
+{
+    const running *job = context;
+    tl_program *program = job->program;
+    const size_t task = i < job->alone ? 0 : i - job->alone;
+    const size_t index = i < job->alone ? i : job->alone + task % job->shared;
+    executor *leader = i < job->alone ? NULL : job->leaders;
+    executor *own = NULL;
+    tl_status status = TL_OK;
+    for (size_t k = 0; leader != NULL && k < task % job->shared; k++) {
+        leader = leader->next;
+    }
+    if (leader == NULL || task >= job->shared) { /* an image's first thread has its leader's */
+        status = executor_take(&own, program);
+        if (status != TL_OK) {
+            return status;
+        }
+    }
+    const image x = {.program = program,
+                     .values = leader != NULL ? leader : own,
+                     .own = own != NULL ? own : leader,
+                     .dst = job->dst + index * program->dst_count,
+                     .src = image_at(&job->src, program->src_count, index)};
+    status =
+        leader == NULL ? run_alone(&x) : run_shared(&x, leader, task / job->shared, job->parts);
+    if (own != NULL) {
+        executor_give_back(program, own);
+    }
+    return status;
+}
+
+static void
+give_back_leaders(running *job)
+{
+    while (job->leaders != NULL) {
+        executor *next = job->leaders->next;
+        executor_give_back(job->program, job->leaders);
+        job->leaders = next;
+    }
+}
+
+/* Whole rounds of the crew carry an image a thread. What is left over is shared out, but only
+ * while nobody else needs the crew. */
+static tl_status
+share_out(running *job, size_t count)
+{
+    const size_t threads = tl_pool_idle();
+    const size_t most = sizeof(size_t) * 8; /* bits of `begun` */
+    size_t left = threads == 0 ? 0 : count % threads;
+    job->alone = count - left;
+    job->parts = left == 0 ? 1 : threads / left;
+    job->parts = job->parts < most ? job->parts : most;
+    if (job->parts < 2) {
+        job->alone = count;
+        left = 0;
+    }
+    for (; job->shared < left; job->shared++) {
+        executor *leader;
+        const tl_status status = executor_take(&leader, job->program);
+        if (status != TL_OK) {
+            give_back_leaders(job);
+            return status;
+        }
+        for (size_t i = 0; i < job->program->phase_count; i++) {
+            atomic_store(&leader->begun[i], 0);
+        }
+        atomic_store(&leader->done, 0);
+        leader->next = job->leaders;
+        job->leaders = leader;
+        make_floats(&(image){.program = job->program,
+                             .values = leader,
+                             .src = image_at(&job->src, job->program->src_count,
+                                             job->alone + left - 1 - job->shared)});
+    }
+    return TL_OK;
+}
+
+tl_status
+tl_program_run(tl_program *program, float *dst, const tl_images *src, size_t count)
+{
+    running job = {.program = program, .dst = dst, .src = *src};
     if (program->lowered->count == 0) {
-        memcpy(dst, src, count * program->dst_count * sizeof *dst);
+        for (size_t i = 0; src->numbers == NULL && i < count * program->dst_count; i++) {
+            dst[i] = src->values[src->pixels[i]];
+        }
+        if (src->numbers != NULL) {
+            memcpy(dst, src->numbers, count * program->dst_count * sizeof *dst);
+        }
         return TL_OK;
     }
-    return tl_pool_run(run_image, &job, count);
+    tl_status status = share_out(&job, count);
+    if (status == TL_OK) {
+        status = tl_pool_run(run_task, &job, job.alone + job.shared * job.parts);
+        give_back_leaders(&job);
+    }
+    return status;
 }

@@ -16,7 +16,7 @@ void tl_program_destroy(tl_program *program);
 tl_status tl_program_pack(tl_program *program, const float *const *tensors);
 
 /* dst <- src for `count` images. Weights must be packed. Any number of callers at once. */
-tl_status tl_program_run(tl_program *program, float *dst, const float *src, size_t count);
+tl_status tl_program_run(tl_program *program, float *dst, const tl_images *src, size_t count);
 
 size_t tl_program_packed_bytes(const tl_program *program);
 size_t tl_program_executor_bytes(const tl_program *program);

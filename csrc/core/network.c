@@ -358,8 +358,20 @@ tl_status
 tl_network_run(tl_network *network, float *dst, const float *src, size_t count, size_t start,
                size_t stop)
 {
+    return tl_network_run_images(network, dst, &(tl_images){.numbers = src}, count, start,
+                                 stop);
+}
+
+tl_status
+tl_network_run_images(tl_network *network, float *dst, const tl_images *src, size_t count,
+                      size_t start, size_t stop)
+{
     tl_status status = TL_OK;
     entry *e;
+    if (src->numbers == NULL && start != 0) {
+        return tl_fail(TL_BAD_VALUE, "bytes can be read at the input only, not from node %zu",
+                       start);
+    }
     tl_network_lock_read(network);
     TL_TRY(ready_entry(&e, network, start, stop));
     status = tl_program_run(e->program, dst, src, count);

@@ -44,6 +44,10 @@ void tl_network_touch(tl_network *network, const bool *params);
 tl_status tl_network_run(tl_network *network, float *dst, const float *src, size_t count,
                          size_t start, size_t stop);
 
+/* The same from floats or bytes; bytes only where start is the input, else TL_BAD_VALUE. */
+tl_status tl_network_run_images(tl_network *network, float *dst, const tl_images *src,
+                                size_t count, size_t start, size_t stop);
+
 /* Images that have been carried through the network from its input. */
 size_t tl_network_prefix_runs(const tl_network *network);
 

@@ -1,12 +1,14 @@
 /* The contract between WHAT a network is and HOW its steps run.
  *
  * The core declares it; dnnl/ and kernels/ implement it, tests/c/reference_ops.c too. A
- * backend offers the steps that it can run. For inference a step goes through
+ * backend takes blocks: one step, or several in a row that it runs as one, so that what lies
+ * between them is never a whole picture in memory. For inference a block goes through
  *
+ *   takes     how many of the next steps the backend wants as one block
  *   prepare   once a program: makes the code for one image (a kernel), no weights yet
  *   pack      whenever weights change: lays the folded weights out as the kernel wants them
  *   bind      once an executor: whatever one thread needs to run it
- *   forward   once an image: no allocation, no lock
+ *   forward   once an image, or once each part of it: no allocation, no lock
  *
  * prepare, pack and forward are called on crew threads; a kernel may be prepared on one and
  * run on another. Training needs matrix products of whole batches: gemm. */
@@ -15,37 +17,72 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/lower.h"
 #include "core/status.h"
 
+/* Steps in a row: each reads what the one before made, and nobody else reads that. */
+typedef struct tl_block {
+    const tl_step *steps;
+    size_t count; /* at least 1 */
+} tl_block;
+
+enum { TL_MAX_PHASES = 2, TL_MAX_BLOCK = 3 };
+
 typedef struct tl_kernel {
     void *state;          /* the backend's own */
     size_t packed_bytes;  /* what pack fills; 64-byte aligned */
-    size_t scratch_bytes; /* what forward may scribble on; 64-byte aligned */
+    size_t scratch_bytes; /* what forward may scribble on; 64-byte aligned, one a thread */
+    size_t shared_bytes;  /* what one phase leaves for the next; one an image */
+    bool adds_in_place;   /* the residual lies in dst, and dst may take its place over */
+    bool takes_pixels;    /* can read bytes as well as floats */
+    /* How one image can be shared out among threads: in phases, one after the other, each of
+     * so many units. 0 phases: it cannot. */
+    size_t phases;
+    size_t units[TL_MAX_PHASES];
 } tl_kernel;
+
+/* Images to read: floats, or bytes and what each byte means. */
+typedef struct tl_images {
+    const float *numbers;  /* NULL: pixels */
+    const uint8_t *pixels; /* only of the input of a graph */
+    const float *values;   /* 256 */
+} tl_images;
+
+/* What to compute: the whole block, or the units [begin, end) of one phase. */
+typedef struct tl_work {
+    float *dst; /* never overlaps src, except that a flatten copies nothing where equal */
+    const float *src;
+    const uint8_t *pixels; /* in place of src where the kernel takes_pixels, or NULL */
+    const float *values;   /* 256: what each byte means */
+    const float *residual; /* added; already in dst where the kernel adds_in_place */
+    void *shared;
+    bool whole;
+    size_t phase, begin, end;
+} tl_work;
 
 typedef struct tl_backend {
     const char *name;
 
-    bool (*offers)(const tl_step *step);
+    /* How many of the first steps the backend takes as one block; 0: not even the first.
+     * `chain` is as long as steps follow each other like the steps of a block. */
+    size_t (*takes)(const tl_block *chain);
 
     /* On failure *kernel is untouched. */
-    tl_status (*prepare)(tl_kernel *kernel, const tl_step *step);
+    tl_status (*prepare)(tl_kernel *kernel, const tl_block *block);
     void (*release)(tl_kernel *kernel);
 
-    /* `kernel` (HWIO, folded) and `bias` are NULL for steps without weights. */
-    tl_status (*pack)(const tl_kernel *kernel, const tl_step *step, void *packed,
-                      const float *weights, const float *bias);
+    /* weights[i] (HWIO, folded) and biases[i] are of the block's i-th step; NULL for steps
+     * without weights. */
+    tl_status (*pack)(const tl_kernel *kernel, const tl_block *block, void *packed,
+                      const float *const *weights, const float *const *biases);
 
     tl_status (*bind)(void **binding, const tl_kernel *kernel, void *packed, void *scratch);
     void (*unbind)(void *binding);
 
-    /* dst <- step(src). A residual of a convolution already lies in dst and is added to; that
-     * of an add is passed. dst never overlaps src, except that a flatten copies nothing where
-     * they are equal. */
-    tl_status (*forward)(const tl_kernel *kernel, const tl_step *step, void *binding,
-                         float *dst, const float *src, const float *residual);
+    tl_status (*forward)(const tl_kernel *kernel, const tl_block *block, void *binding,
+                         const tl_work *work);
 } tl_backend;
 
 /* c (m, n) <- a (m, k) b (k, n) + beta c, row-major; a or b may be stored transposed. */

@@ -1,6 +1,7 @@
 /* The crew: threads that take indices from a queue of jobs, and locks that survive a fork. */
 #include "core/pool.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include "core/ballast.h"
 #include "core/cpu_count.h"
 
-enum { MAX_THREADS = 256 };
+enum { MAX_THREADS = 256, PATIENCE = 2000 };
 
 /* One call of tl_pool_run; lives on its caller's stack and hangs in the queue until all of
  * its indices have been taken. */
@@ -35,6 +36,7 @@ static struct {
     job *last;
     pthread_t threads[MAX_THREADS];
     size_t started;
+    size_t busy;   /* threads that run a task */
     size_t wanted; /* 0: not yet decided */
     bool chosen;   /* `wanted` is what the user said */
     bool stopping;
@@ -76,6 +78,7 @@ after_fork_in_child(void)
     crew.first = NULL;
     crew.last = NULL;
     crew.started = 0;
+    crew.busy = 0;
     crew.stopping = false;
     if (!crew.chosen) {
         crew.wanted = 0; /* the child may be given other CPUs */
@@ -161,6 +164,7 @@ crew_thread(void *unused)
         job *current = crew.first;
         const size_t index = current->next++;
         current->running++;
+        crew.busy++;
         if (current->next == current->count) {
             unlink_job(current);
         }
@@ -181,6 +185,7 @@ crew_thread(void *unused)
             }
         }
         current->running--;
+        crew.busy--;
         if (current->running == 0 && current->next == current->count) {
             pthread_cond_signal(&current->finished);
         }
@@ -291,6 +296,31 @@ tl_pool_threads(void)
     const size_t count = crew.wanted;
     pthread_mutex_unlock(&crew.lock);
     return count;
+}
+
+size_t
+tl_pool_idle(void)
+{
+    pthread_mutex_lock(&crew.lock);
+    if (crew.wanted == 0) {
+        crew.wanted = usable_cpus();
+    }
+    const size_t idle =
+        crew.first != NULL || crew.busy > crew.wanted ? 0 : crew.wanted - crew.busy;
+    pthread_mutex_unlock(&crew.lock);
+    return idle;
+}
+
+void
+tl_pool_pause(int turn)
+{
+    if (turn > PATIENCE) {
+        sched_yield();
+        return;
+    }
+#if defined(__x86_64__)
+    _mm_pause();
+#endif
 }
 
 /* Ends the crew as soon as each thread is done with its index; then a crew of `wanted` threads

@@ -24,6 +24,13 @@ tl_status tl_pool_run(tl_task task, void *context, size_t count);
 /* How many threads the crew has or will have. */
 size_t tl_pool_threads(void);
 
+/* How many of them have nothing to do now; 0 where indices wait to be begun. */
+size_t tl_pool_idle(void);
+
+/* One turn of waiting for another task that is running, counted from 0: a moment, and after
+ * many turns the processor is given away. */
+void tl_pool_pause(int turn);
+
 /* Sets the size of the crew (1 to 256); 0 means: what the process may use. */
 tl_status tl_pool_set_threads(size_t count);
 

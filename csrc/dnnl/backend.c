@@ -113,11 +113,11 @@ typedef struct primitive {
     size_t weights_bytes; /* rounded up: the bias lies behind */
 } primitive;
 
-static bool
-offers(const tl_step *step)
+static size_t
+takes(const tl_block *chain)
 {
-    return step->kind == TL_STEP_CONV2D || step->kind == TL_STEP_DEPTHWISE_CONV2D ||
-           step->kind == TL_STEP_DENSE;
+    const tl_step_kind kind = chain->steps[0].kind;
+    return kind == TL_STEP_CONV2D || kind == TL_STEP_DEPTHWISE_CONV2D || kind == TL_STEP_DENSE;
 }
 
 static tl_status
@@ -240,8 +240,9 @@ aligned(size_t bytes)
 }
 
 static tl_status
-prepare(tl_kernel *kernel, const tl_step *step)
+prepare(tl_kernel *kernel, const tl_block *block)
 {
+    const tl_step *step = &block->steps[0];
     tl_status status = TL_OUT_OF_MEMORY;
     dnnl_primitive_attr_t attributes = NULL;
     primitive *p = tl_alloc(1, sizeof *p);
@@ -268,6 +269,7 @@ prepare(tl_kernel *kernel, const tl_step *step)
     kernel->state = p; /* handed over */
     kernel->packed_bytes = p->weights_bytes + tl_step_bias_count(step) * sizeof(float);
     kernel->scratch_bytes = dnnl_memory_desc_get_size(p->scratch);
+    kernel->adds_in_place = step->has_residual;
     p = NULL;
 done:
     destroy_primitive(p);
@@ -317,15 +319,15 @@ done:
 }
 
 static tl_status
-pack(const tl_kernel *kernel, const tl_step *step, void *packed, const float *weights,
-     const float *bias)
+pack(const tl_kernel *kernel, const tl_block *block, void *packed, const float *const *weights,
+     const float *const *biases)
 {
     const primitive *p = kernel->state;
     tl_fork_guard_enter();
-    const tl_status status = reorder(p->weights, packed, p->given_weights, weights);
+    const tl_status status = reorder(p->weights, packed, p->given_weights, weights[0]);
     tl_fork_guard_leave();
-    memcpy((unsigned char *)packed + p->weights_bytes, bias,
-           tl_step_bias_count(step) * sizeof *bias);
+    memcpy((unsigned char *)packed + p->weights_bytes, biases[0],
+           tl_step_bias_count(&block->steps[0]) * sizeof(float));
     return status;
 }
 
@@ -382,17 +384,16 @@ done:
 }
 
 static tl_status
-forward(const tl_kernel *kernel, const tl_step *step, void *bound, float *dst, const float *src,
-        const float *residual)
+forward(const tl_kernel *kernel, const tl_block *block, void *bound, const tl_work *work)
 {
     tl_status status = TL_OK;
     const primitive *p = kernel->state;
     binding *b = bound;
-    (void)step;
-    (void)residual; /* lies in dst */
+    (void)block;
     TL_TRY(tl_ballast_hold());
-    DNNL_TRY(dnnl_memory_set_data_handle, b->arguments[SRC].memory, (void *)(uintptr_t)src);
-    DNNL_TRY(dnnl_memory_set_data_handle, b->arguments[DST].memory, dst);
+    DNNL_TRY(dnnl_memory_set_data_handle, b->arguments[SRC].memory,
+             (void *)(uintptr_t)work->src);
+    DNNL_TRY(dnnl_memory_set_data_handle, b->arguments[DST].memory, work->dst);
     DNNL_TRY(dnnl_primitive_execute, p->primitive, b->stream, ARGUMENTS, b->arguments);
 done:
     return status;
@@ -400,7 +401,7 @@ done:
 
 const tl_backend tl_dnnl_backend = {
     .name = "oneDNN",
-    .offers = offers,
+    .takes = takes,
     .prepare = prepare,
     .release = release,
     .pack = pack,

@@ -5,16 +5,17 @@
 
 #include "core/activation.h"
 
-static bool
-offers(const tl_step *step)
+static size_t
+takes(const tl_block *chain)
 {
-    return step->kind != TL_STEP_CONV2D && step->kind != TL_STEP_DEPTHWISE_CONV2D &&
-           step->kind != TL_STEP_DENSE;
+    const tl_step_kind kind = chain->steps[0].kind;
+    return kind != TL_STEP_CONV2D && kind != TL_STEP_DEPTHWISE_CONV2D && kind != TL_STEP_DENSE;
 }
 
 static tl_status
-prepare(tl_kernel *kernel, const tl_step *step)
+prepare(tl_kernel *kernel, const tl_block *block)
 {
+    const tl_step *step = &block->steps[0];
     const size_t numbers = tl_step_kernel_count(step) + tl_step_bias_count(step);
     *kernel = (tl_kernel){.packed_bytes = numbers * sizeof(float)};
     return TL_OK;
@@ -27,14 +28,14 @@ release(tl_kernel *kernel)
 }
 
 static tl_status
-pack(const tl_kernel *kernel, const tl_step *step, void *packed, const float *weights,
-     const float *bias)
+pack(const tl_kernel *kernel, const tl_block *block, void *packed, const float *const *weights,
+     const float *const *biases)
 {
-    const size_t channels = tl_step_bias_count(step);
+    const size_t channels = tl_step_bias_count(&block->steps[0]);
     float *numbers = packed;
     (void)kernel;
-    memcpy(numbers, weights, channels * sizeof *numbers);
-    memcpy(numbers + channels, bias, channels * sizeof *numbers);
+    memcpy(numbers, weights[0], channels * sizeof *numbers);
+    memcpy(numbers + channels, biases[0], channels * sizeof *numbers);
     return TL_OK;
 }
 
@@ -105,9 +106,11 @@ run_maximum(float *dst, const float *src, size_t pixels, size_t channels)
 }
 
 static tl_status
-forward(const tl_kernel *kernel, const tl_step *step, void *binding, float *dst,
-        const float *src, const float *residual)
+forward(const tl_kernel *kernel, const tl_block *block, void *binding, const tl_work *work)
 {
+    const tl_step *step = &block->steps[0];
+    float *dst = work->dst;
+    const float *src = work->src;
     const size_t count = tl_shape_elements(&step->dst_shape);
     const size_t channels = tl_shape_channels(&step->src_shape);
     const size_t pixels = tl_shape_elements(&step->src_shape) / channels;
@@ -118,7 +121,7 @@ forward(const tl_kernel *kernel, const tl_step *step, void *binding, float *dst,
         break;
     case TL_STEP_ADD:
         for (size_t i = 0; i < count; i++) {
-            dst[i] = src[i] + residual[i];
+            dst[i] = src[i] + work->residual[i];
         }
         break;
     case TL_STEP_ZERO_PADDING2D:
@@ -147,7 +150,7 @@ forward(const tl_kernel *kernel, const tl_step *step, void *binding, float *dst,
 
 const tl_backend tl_plain_backend = {
     .name = "plain",
-    .offers = offers,
+    .takes = takes,
     .prepare = prepare,
     .release = release,
     .pack = pack,

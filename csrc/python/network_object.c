@@ -8,9 +8,11 @@
 #include "core/lower.h"
 #include "core/pool.h"
 #include "dnnl/backend.h"
+#include "kernels/fused.h"
 #include "kernels/plain.h"
 
-static const tl_backend *const backends[] = {&tl_dnnl_backend, &tl_plain_backend};
+static const tl_backend *const backends[] = {&tl_fused_backend, &tl_dnnl_backend,
+                                             &tl_plain_backend};
 static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm};
 
 /* No C call runs longer than about this without a look at the signals. */

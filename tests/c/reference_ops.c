@@ -7,22 +7,24 @@
 
 #include "core/arena.h"
 #include "dnnl/backend.h"
+#include "kernels/fused.h"
 #include "kernels/plain.h"
 
-static bool
-offers(const tl_step *step)
+static size_t
+takes(const tl_block *chain)
 {
-    (void)step;
-    return true;
+    (void)chain;
+    return 1;
 }
 
 static tl_status
-prepare(tl_kernel *kernel, const tl_step *step)
+prepare(tl_kernel *kernel, const tl_block *block)
 {
-    kernel->state = NULL;
-    kernel->packed_bytes =
-        (tl_step_kernel_count(step) + tl_step_bias_count(step)) * sizeof(float);
-    kernel->scratch_bytes = 0;
+    const tl_step *step = &block->steps[0];
+    *kernel = (tl_kernel){
+        .packed_bytes = (tl_step_kernel_count(step) + tl_step_bias_count(step)) * sizeof(float),
+        .adds_in_place = step->has_residual && step->kind == TL_STEP_CONV2D,
+    };
     return TL_OK;
 }
 
@@ -33,13 +35,15 @@ release(tl_kernel *kernel)
 }
 
 static tl_status
-pack(const tl_kernel *kernel, const tl_step *step, void *packed, const float *weights,
-     const float *bias)
+pack(const tl_kernel *kernel, const tl_block *block, void *packed, const float *const *weights,
+     const float *const *biases)
 {
+    const tl_step *step = &block->steps[0];
     float *numbers = packed;
     (void)kernel;
-    memcpy(numbers, weights, tl_step_kernel_count(step) * sizeof *numbers);
-    memcpy(numbers + tl_step_kernel_count(step), bias, tl_step_bias_count(step) * sizeof *bias);
+    memcpy(numbers, weights[0], tl_step_kernel_count(step) * sizeof *numbers);
+    memcpy(numbers + tl_step_kernel_count(step), biases[0],
+           tl_step_bias_count(step) * sizeof *numbers);
     return TL_OK;
 }
 
@@ -218,9 +222,11 @@ run_pointwise(const tl_step *step, float *dst, const float *src, const float *nu
 }
 
 static tl_status
-forward(const tl_kernel *kernel, const tl_step *step, void *binding, float *dst,
-        const float *src, const float *residual)
+forward(const tl_kernel *kernel, const tl_block *block, void *binding, const tl_work *work)
 {
+    const tl_step *step = &block->steps[0];
+    float *dst = work->dst;
+    const float *src = work->src;
     (void)kernel;
     switch (step->kind) {
     case TL_STEP_CONV2D:
@@ -238,7 +244,7 @@ forward(const tl_kernel *kernel, const tl_step *step, void *binding, float *dst,
         run_pooling(step, dst, src);
         break;
     default:
-        run_pointwise(step, dst, src, binding, residual);
+        run_pointwise(step, dst, src, binding, work->residual);
         break;
     }
     return TL_OK;
@@ -262,7 +268,7 @@ gemm(float *c, const float *a, const float *b, const tl_gemm *g)
 
 static const tl_backend reference_backend = {
     .name = "reference",
-    .offers = offers,
+    .takes = takes,
     .prepare = prepare,
     .release = release,
     .pack = pack,
@@ -272,7 +278,8 @@ static const tl_backend reference_backend = {
 };
 
 static const tl_backend *const reference_list[] = {&reference_backend};
-static const tl_backend *const product_list[] = {&tl_dnnl_backend, &tl_plain_backend};
+static const tl_backend *const product_list[] = {&tl_fused_backend, &tl_dnnl_backend,
+                                                 &tl_plain_backend};
 
 const tl_ops reference_ops = {reference_list, 1, gemm};
-const tl_ops product_ops = {product_list, 2, tl_dnnl_gemm};
+const tl_ops product_ops = {product_list, 3, tl_dnnl_gemm};

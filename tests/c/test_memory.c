@@ -171,11 +171,11 @@ typedef struct stage {
     tl_network *network;
     tl_trainer *trainer;
     tl_program *program;
-    tl_kernel kernel; /* of `step` */
+    tl_kernel kernel; /* of `block` */
     const tl_backend *backend;
     bool prepared;
     tl_lowered *lowered;
-    const tl_step *step;
+    tl_block block;
     tl_arena packed;
     const float *tensors[64];
     bool trainable[64];
@@ -235,8 +235,8 @@ stage_set(stage *s, const tl_ops *ops)
     CHECK_OK(tl_trainer_create(&s->trainer, s->network, &plan));
     CHECK_OK(tl_program_create(&s->program, s->graph, ops, 0, s->graph->count - 1));
     CHECK_OK(tl_lower(&s->lowered, s->graph, 0, s->graph->count - 1));
-    s->step = &s->lowered->steps[0]; /* a convolution */
-    CHECK_OK(s->backend->prepare(&s->kernel, s->step));
+    s->block = (tl_block){&s->lowered->steps[0], 1}; /* a convolution */
+    CHECK_OK(s->backend->prepare(&s->kernel, &s->block));
     s->prepared = true;
     CHECK_OK(tl_arena_create(&s->packed, s->kernel.packed_bytes + s->kernel.scratch_bytes +
                                              2 * TL_ALIGNMENT));
@@ -414,7 +414,7 @@ call_program_pack_and_run(stage *s)
 {
     tl_status status = TL_OK;
     TL_TRY(tl_program_pack(s->program, s->tensors));
-    TL_TRY(tl_program_run(s->program, dst, src, IMAGES));
+    TL_TRY(tl_program_run(s->program, dst, &(tl_images){.numbers = src}, IMAGES));
 done:
     return status;
 }
@@ -423,7 +423,7 @@ static tl_status
 call_backend_prepare(stage *s)
 {
     tl_kernel made = {.packed_bytes = 77};
-    const tl_status status = s->backend->prepare(&made, s->step);
+    const tl_status status = s->backend->prepare(&made, &s->block);
     if (status == TL_OK) {
         s->backend->release(&made);
     } else {
@@ -437,8 +437,11 @@ call_backend_pack(stage *s)
 {
     const float weights[10 * 27] = {1};
     const float bias[10] = {1};
-    CHECK(tl_step_kernel_count(s->step) == 10 * 27 && tl_step_bias_count(s->step) == 10);
-    return s->backend->pack(&s->kernel, s->step, s->packed.base, weights, bias);
+    const float *all_weights[] = {weights};
+    const float *all_biases[] = {bias};
+    CHECK(tl_step_kernel_count(s->block.steps) == 10 * 27);
+    CHECK(tl_step_bias_count(s->block.steps) == 10);
+    return s->backend->pack(&s->kernel, &s->block, s->packed.base, all_weights, all_biases);
 }
 
 static tl_status

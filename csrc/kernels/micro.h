@@ -1,0 +1,64 @@
+/* The innermost loops, once for each instruction set: what a driver (fused.c) calls a row at a
+ * time. docs/kernels.md explains their blocking.
+ *
+ * Results are a function of a pixel alone: however many pixels a call is given, and wherever it
+ * cuts them into tiles, each output is the same chain of multiply-adds in the same order. */
+#ifndef TL_KERNELS_MICRO_H
+#define TL_KERNELS_MICRO_H
+
+#include <stddef.h>
+
+#include "core/cpu.h"
+#include "core/graph.h"
+
+enum {
+    TL_MAX_SEGMENTS = 7, /* rows of a kernel */
+    TL_MAX_PANEL = 4,    /* vectors of a panel */
+};
+
+/* dst[p, c] <- function(bias[c] + sum over s, k of src[s][p, k] weights[s, k, c]) + residual */
+typedef struct tl_panel_job {
+    float *dst;
+    size_t dst_stride; /* floats from pixel to pixel */
+    const float *src[TL_MAX_SEGMENTS];
+    size_t segments;
+    size_t src_stride;
+    size_t depth;         /* of a segment; more than src_stride where pixels overlap */
+    const float *weights; /* a panel: (segments, depth, vectors * width) */
+    size_t vectors;       /* 1 to TL_MAX_PANEL */
+    size_t channels;      /* of the panel that dst has: at most vectors * width */
+    size_t pixels;
+    const float *bias;     /* vectors * width; NULL: dst is added to */
+    const float *residual; /* as dst, or NULL */
+    tl_function function;  /* linear, relu or relu6 */
+} tl_panel_job;
+
+/* dst[p, c] <- function(bias[c] + sum over i, j of src[i][p * stride + j, c] weights[i, j, c])
+ * for a 3 x 3 kernel. */
+typedef struct tl_depthwise_job {
+    float *dst;
+    size_t dst_stride;
+    const float *src[3]; /* rows: the left neighbour of the first pixel comes first */
+    size_t src_stride;
+    size_t stride;        /* 1 or 2 */
+    const float *weights; /* (3, 3, vectors * width) */
+    const float *bias;    /* vectors * width */
+    size_t vectors;       /* any number: src and weights have all of their channels */
+    size_t channels;      /* that dst has: at most vectors * width */
+    size_t pixels;
+    tl_function function;
+} tl_depthwise_job;
+
+typedef struct tl_micro {
+    tl_isa isa;
+    size_t width;        /* floats in a vector */
+    size_t widest_panel; /* vectors of the panels that it likes best */
+    void (*multiply)(const tl_panel_job *job);
+    void (*depthwise)(const tl_depthwise_job *job);
+} tl_micro;
+
+extern const tl_micro tl_micro_avx512;
+extern const tl_micro tl_micro_avx2;
+extern const tl_micro tl_micro_portable;
+
+#endif

@@ -1,0 +1,58 @@
+/* What every CPU has: the compiler's vectors of 4 floats, a multiplication and then a sum. */
+#include "kernels/micro.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+typedef float vec __attribute__((vector_size(16)));
+typedef int mask __attribute__((vector_size(16)));
+
+static inline vec
+load(const float *from)
+{
+    vec x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
+static inline void
+store(float *to, vec x)
+{
+    memcpy(to, &x, sizeof x);
+}
+
+static inline vec
+choose(mask yes, vec a, vec b)
+{
+    return (vec)((yes & (mask)a) | (~yes & (mask)b));
+}
+
+static inline vec
+at_least_zero(vec x)
+{
+    return choose(x < (vec){0}, (vec){0}, x);
+}
+
+static inline vec
+at_most(vec limit, vec x)
+{
+    return choose(x > limit, limit, x);
+}
+
+enum { WIDTH = 4, WIDEST = 3 };
+#define TARGET
+#define LOAD(p) load(p)
+#define STORE(p, x) store(p, x)
+#define SPREAD(p) ((vec){*(p), *(p), *(p), *(p)})
+#define SPREAD_CONSTANT(x) ((vec){x, x, x, x})
+#define ADD(a, b) ((a) + (b))
+#define MULTIPLY_ADD(a, b, c) ((a) * (b) + (c))
+#define AT_LEAST_ZERO(x) at_least_zero(x)
+#define AT_MOST(limit, x) at_most(limit, x)
+#define PIXELS_1 7
+#define PIXELS_2 6
+#define PIXELS_3 4
+#define PIXELS_4 4
+#define MICRO tl_micro_portable
+#define ISA TL_ISA_BASELINE
+#include "kernels/micro_template.h"
