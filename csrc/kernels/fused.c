@@ -61,7 +61,7 @@ takes(const tl_block *chain)
 static bool
 in_one_tile(const tl_fused *p)
 {
-    return p->depthwise != NULL && p->chunk_panels < p->middle.count;
+    return p->by_chunks;
 }
 
 static size_t
@@ -114,13 +114,16 @@ release(tl_kernel *kernel)
     kernel->state = NULL;
 }
 
-/* (rows, channels) -> panels of (rows, vectors * width), zeros behind the last channel */
+/* (rows, channels) -> panels of (rows, vectors * width), zeros behind the last channel. Where
+ * all panels are `even`, the last one is as wide as the others. */
 static void
-pack_panels(float *to, const float *from, size_t rows, const tl_panels *panels, size_t width)
+pack_panels(float *to, const float *from, size_t rows, const tl_panels *panels, size_t width,
+            bool even)
 {
     for (size_t panel = 0; panel < panels->count; panel++) {
         const size_t first = panel * panels->vectors * width;
-        const size_t wide = tl_panel_vectors(panels, panel, width) * width;
+        const size_t wide =
+            (even ? panels->vectors : tl_panel_vectors(panels, panel, width)) * width;
         const size_t left = panels->channels - first;
         const size_t exist = left < wide ? left : wide;
         for (size_t r = 0; r < rows; r++) {
@@ -142,15 +145,16 @@ pack(const tl_kernel *kernel, const tl_block *block, void *packed, const float *
         const tl_step *step = &block->steps[i];
         if (step == p->produce) {
             pack_panels(numbers + p->produce_at, weights[i],
-                        step->kernel[0] * step->kernel[1] * p->in_channels, &p->middle, width);
-            pack_panels(numbers + p->produce_bias_at, biases[i], 1, &p->middle, width);
+                        step->kernel[0] * step->kernel[1] * p->in_channels, &p->middle, width,
+                        false);
+            pack_panels(numbers + p->produce_bias_at, biases[i], 1, &p->middle, width, false);
         } else if (step == p->depthwise) {
-            pack_panels(numbers + p->depthwise_at, weights[i], 9, &p->middle, width);
-            pack_panels(numbers + p->depthwise_bias_at, biases[i], 1, &p->middle, width);
+            pack_panels(numbers + p->depthwise_at, weights[i], 9, &p->middle, width, true);
+            pack_panels(numbers + p->depthwise_bias_at, biases[i], 1, &p->middle, width, true);
         } else if (step == p->project) {
             pack_panels(numbers + p->project_at, weights[i],
-                        tl_shape_channels(&step->src_shape), &p->out, width);
-            pack_panels(numbers + p->project_bias_at, biases[i], 1, &p->out, width);
+                        tl_shape_channels(&step->src_shape), &p->out, width, false);
+            pack_panels(numbers + p->project_bias_at, biases[i], 1, &p->out, width, false);
         }
     }
     return TL_OK;
@@ -194,7 +198,7 @@ typedef struct run {
 static size_t
 panel_floats(const tl_fused *p)
 {
-    return p->middle.vectors * p->micro->width;
+    return p->micro->widest_panel * p->micro->width;
 }
 
 /* --- source ----------------------------------------------------------------------------- */
@@ -363,7 +367,6 @@ depthwise_row(const run *r, float *dst, size_t dst_stride, size_t channels, size
     tl_depthwise_job job = {
         .dst = dst,
         .dst_stride = dst_stride,
-        .src_stride = panel_floats(p),
         .stride = p->depthwise->strides[0],
         .weights = r->packed + p->depthwise_at + 9 * first,
         .bias = r->packed + p->depthwise_bias_at + first,
@@ -471,17 +474,19 @@ run_rows(run *r, size_t begin, size_t end)
     }
 }
 
-/* One panel of the middle over the whole picture: its depthwise outputs. */
+/* A chunk of the middle over the whole picture: its depthwise outputs. */
 static void
-run_panel(run *r, float *dst, size_t dst_stride, size_t panel)
+run_chunk(run *r, float *dst, size_t dst_stride, size_t first, size_t panels)
 {
     const tl_fused *p = r->p;
-    r->chunk = panel;
+    r->chunk = first;
     r->in_have = 0;
-    fill_ring(r, 0, p->mid.height, 1);
+    fill_ring(r, 0, p->mid.height, panels);
     for (size_t y = 0; y < p->out_height; y++) {
-        depthwise_row(r, dst + y * p->out_width * dst_stride, dst_stride, panel_floats(p),
-                      panel, y);
+        for (size_t i = 0; i < panels; i++) {
+            depthwise_row(r, dst + y * p->out_width * dst_stride + i * panel_floats(p),
+                          dst_stride, panel_floats(p), first + i, y);
+        }
     }
 }
 
@@ -493,11 +498,14 @@ run_chunks(run *r)
     const size_t wide = panel_floats(p);
     float *tile = r->scratch + p->tile_at;
     clear_edges(r);
-    for (size_t panel = 0; panel < p->middle.count; panel++) {
+    for (size_t panel = 0; panel < p->middle.count; panel += p->chunk_panels) {
+        const size_t end = panel + p->chunk_panels;
+        const size_t panels = (end < p->middle.count ? end : p->middle.count) - panel;
         const size_t k = panel * wide;
         const size_t left = p->middle.channels - k;
-        run_panel(r, tile, wide, panel);
-        project(r, tile, wide, k, left < wide ? left : wide, 0, p->out_height * p->out_width, 0,
+        const size_t depth = left < panels * wide ? left : panels * wide;
+        run_chunk(r, tile, p->chunk_panels * wide, panel, panels);
+        project(r, tile, p->chunk_panels * wide, k, depth, 0, p->out_height * p->out_width, 0,
                 p->out.count);
     }
 }
@@ -516,7 +524,7 @@ run_chunks_in_part(run *r)
     if (w->phase == 0) {
         clear_edges(r);
         for (size_t panel = w->begin; panel < w->end; panel++) {
-            run_panel(r, shared + panel * wide, stride, panel);
+            run_chunk(r, shared + panel * wide, stride, panel, 1);
         }
         return;
     }

@@ -2,6 +2,7 @@
 #include "kernels/fused_plan.h"
 
 #include <string.h>
+#include <stdlib.h>
 
 enum {
     PICTURE_CHANNELS = 4, /* more than these are no picture: oneDNN's convolutions take over */
@@ -88,19 +89,25 @@ tl_fused_micro(void)
 
 /* --- panels ----------------------------------------------------------------------------- */
 
-/* The widest panel that cuts the channels evenly, if there is one of more than a vector. */
 static tl_panels
-cut_channels(size_t channels, const tl_micro *micro)
+cut(size_t channels, size_t vectors, const tl_micro *micro)
 {
     const size_t all = (channels + micro->width - 1) / micro->width;
-    size_t vectors = all < micro->widest_panel ? all : micro->widest_panel;
-    for (size_t even = vectors; even > 1; even--) {
-        if (all % even == 0) {
-            vectors = even;
-            break;
+    return (tl_panels){channels, vectors, (all + vectors - 1) / vectors, all * micro->width};
+}
+
+/* The widest panel that cuts the channels evenly, if there is one of more than a vector. */
+static tl_panels
+cut_evenly(size_t channels, const tl_micro *micro)
+{
+    const size_t all = (channels + micro->width - 1) / micro->width;
+    const size_t widest = all < micro->widest_panel ? all : micro->widest_panel;
+    for (size_t vectors = widest; vectors > 1; vectors--) {
+        if (all % vectors == 0) {
+            return cut(channels, vectors, micro);
         }
     }
-    return (tl_panels){channels, vectors, (all + vectors - 1) / vectors, all * micro->width};
+    return cut(channels, widest, micro);
 }
 
 /* --- tiles ------------------------------------------------------------------------------ */
@@ -162,7 +169,10 @@ choose_tiles(tl_fused *p)
     p->slots = (rows - 1) * stride + 3;
     if (ring_row * p->mid.height <= SECOND_LEVEL && p->middle.count > 1 && p->project != NULL &&
         weights_are_dearer(p, rows)) {
-        p->chunk_panels = 1;
+        const char*ev=getenv("TLK_CHUNK");
+        size_t want=ev?(size_t)atoi(ev):3;
+        p->by_chunks = true;
+        p->chunk_panels = smaller(want, p->middle.count);
         p->tile_rows = p->out_height;
         p->slots = p->mid.height;
     }
@@ -224,8 +234,9 @@ lay_out_weights(tl_fused *p)
         TL_TRY(reserve(total, &p->produce_bias_at, 1, 1, p->middle.padded));
     }
     if (p->depthwise != NULL) {
-        TL_TRY(reserve(total, &p->depthwise_at, 9, 1, p->middle.padded));
-        TL_TRY(reserve(total, &p->depthwise_bias_at, 1, 1, p->middle.padded));
+        const size_t panel = p->middle.vectors * p->micro->width;
+        TL_TRY(reserve(total, &p->depthwise_at, 9, p->middle.count, panel));
+        TL_TRY(reserve(total, &p->depthwise_bias_at, 1, p->middle.count, panel));
     }
     if (p->project != NULL) {
         TL_TRY(reserve(total, &p->project_at, 1, tl_shape_channels(&p->project->src_shape),
@@ -273,14 +284,16 @@ tl_fused_plan(tl_fused *plan, const tl_block *block, const tl_micro *micro)
     if (p.produce != NULL) {
         p.in = edge_of(p.produce);
         p.edged = !is_pointwise(p.produce);
-        p.middle = cut_channels(tl_shape_channels(&p.produce->dst_shape), micro);
+        p.middle =
+            cut(tl_shape_channels(&p.produce->dst_shape), micro->widest_panel, micro);
     }
     if (p.project != NULL) {
-        p.out = cut_channels(p.out_channels, micro);
+        p.out = cut_evenly(p.out_channels, micro);
     }
     if (p.depthwise != NULL) {
         p.mid = edge_of(p.depthwise);
-        p.middle = cut_channels(tl_shape_channels(&p.depthwise->dst_shape), micro);
+        p.middle =
+            cut(tl_shape_channels(&p.depthwise->dst_shape), micro->widest_panel, micro);
         choose_tiles(&p);
     }
     TL_TRY(lay_out_scratch(&p));

@@ -49,6 +49,7 @@ typedef struct tl_fused {
 
     /* A tile is so many rows of outputs. In one tile the whole image is done chunk after chunk
      * of the middle channels, and the ring holds one chunk; else the ring holds all of them. */
+    bool by_chunks;
     size_t tile_rows;
     size_t slots;        /* rows in the ring */
     size_t chunk_panels; /* panels of the middle that are projected at once */

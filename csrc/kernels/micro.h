@@ -38,12 +38,11 @@ typedef struct tl_panel_job {
 typedef struct tl_depthwise_job {
     float *dst;
     size_t dst_stride;
-    const float *src[3]; /* rows: the left neighbour of the first pixel comes first */
-    size_t src_stride;
+    const float *src[3];  /* rows of panels: the left neighbour of the first pixel comes first */
     size_t stride;        /* 1 or 2 */
-    const float *weights; /* (3, 3, vectors * width) */
-    const float *bias;    /* vectors * width */
-    size_t vectors;       /* any number: src and weights have all of their channels */
+    const float *weights; /* (3, 3, panel) */
+    const float *bias;    /* (panel) */
+    size_t vectors;       /* of the panel */
     size_t channels;      /* that dst has: at most vectors * width */
     size_t pixels;
     tl_function function;
@@ -52,7 +51,7 @@ typedef struct tl_depthwise_job {
 typedef struct tl_micro {
     tl_isa isa;
     size_t width;        /* floats in a vector */
-    size_t widest_panel; /* vectors of the panels that it likes best */
+    size_t widest_panel; /* vectors of a panel, at most; what depthwise calls a panel */
     void (*multiply)(const tl_panel_job *job);
     void (*depthwise)(const tl_depthwise_job *job);
 } tl_micro;

@@ -21,6 +21,21 @@ store(float *to, vec x)
     memcpy(to, &x, sizeof x);
 }
 
+/* Seldom needed, so not inline. */
+static __attribute__((noinline)) vec
+load_part(const float *from, size_t count)
+{
+    float whole[4] = {0};
+    memcpy(whole, from, count * sizeof *from);
+    return load(whole);
+}
+
+static __attribute__((noinline)) void
+store_part(float *to, vec x, size_t count)
+{
+    memcpy(to, &x, count * sizeof *to);
+}
+
 static inline vec
 choose(mask yes, vec a, vec b)
 {
@@ -43,6 +58,8 @@ enum { WIDTH = 4, WIDEST = 3 };
 #define TARGET
 #define LOAD(p) load(p)
 #define STORE(p, x) store(p, x)
+#define LOAD_PART(p, count) load_part(p, count)
+#define STORE_PART(p, x, count) store_part(p, x, count)
 #define SPREAD(p) ((vec){*(p), *(p), *(p), *(p)})
 #define SPREAD_CONSTANT(x) ((vec){x, x, x, x})
 #define ADD(a, b) ((a) + (b))

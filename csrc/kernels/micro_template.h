@@ -2,6 +2,7 @@
  *
  *   vec, WIDTH             a vector of WIDTH floats
  *   TARGET                 the function attribute that allows its instructions
+ *   LOAD_PART STORE_PART  of the last vector of a panel, of which only some channels exist
  *   LOAD STORE SPREAD ADD MULTIPLY_ADD AT_LEAST_ZERO AT_MOST
  *   PIXELS_1 .. PIXELS_4   pixels of a tile with so many vectors: all sums, one panel row and
  *                          one spread pixel stay in registers
@@ -9,7 +10,8 @@
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
-enum { MAX_PIXELS = 14, DEPTHWISE_PIXELS = 7 };
+/* A panel of the ring: constant, so that a pixel's neighbours need no arithmetic to be found. */
+enum { MAX_PIXELS = 14, DEPTHWISE_PIXELS = 7, PANEL = WIDEST * WIDTH };
 
 INLINE vec
 activate(vec x, tl_function function)
@@ -22,23 +24,6 @@ activate(vec x, tl_function function)
         x = AT_MOST(SPREAD_CONSTANT(6.0F), x);
     }
     return x;
-}
-
-/* The last vector of a panel, of which only some channels exist. Seldom, so not inline. */
-static TARGET __attribute__((noinline)) vec
-load_part(const float *from, size_t count)
-{
-    float whole[WIDTH] = {0};
-    memcpy(whole, from, count * sizeof *from);
-    return LOAD(whole);
-}
-
-static TARGET __attribute__((noinline)) void
-store_part(float *to, vec x, size_t count)
-{
-    float whole[WIDTH];
-    STORE(whole, x);
-    memcpy(to, whole, count * sizeof *to);
 }
 
 /* `pixels` x `vectors` sums in registers; both are constants where this is inlined. */
@@ -55,7 +40,7 @@ multiply_tile(const tl_panel_job *job, size_t first, const size_t pixels, const 
         for (size_t v = 0; v < vectors; v++) {
             const float *at = dst + p * job->dst_stride + v * WIDTH;
             sum[p][v] = job->bias != NULL                    ? LOAD(job->bias + v * WIDTH)
-                        : v + 1 == vectors && last < (WIDTH) ? load_part(at, last)
+                        : v + 1 == vectors && last < (WIDTH) ? LOAD_PART(at, last)
                                                              : LOAD(at);
         }
     }
@@ -89,10 +74,10 @@ multiply_tile(const tl_panel_job *job, size_t first, const size_t pixels, const 
             vec x = activate(sum[p][v], job->function);
             if (job->residual != NULL) {
                 const float *from = job->residual + first * job->dst_stride + at;
-                x = ADD(x, part ? load_part(from, last) : LOAD(from));
+                x = ADD(x, part ? LOAD_PART(from, last) : LOAD(from));
             }
             if (part) {
-                store_part(dst + at, x, last);
+                STORE_PART(dst + at, x, last);
             } else {
                 STORE(dst + at, x);
             }
@@ -152,13 +137,12 @@ depthwise_tile(const tl_depthwise_job *job, size_t first, size_t v, const size_t
     }
 #pragma GCC unroll 3
     for (size_t i = 0; i < 3; i++) {
-        const float *src = job->src[i] + first * stride * job->src_stride + v * WIDTH;
-        const float *weights = job->weights + (i * 3 * job->vectors + v) * WIDTH;
-        const vec weight[3] = {LOAD(weights), LOAD(weights + job->vectors * WIDTH),
-                               LOAD(weights + 2 * job->vectors * WIDTH)};
+        const float *src = job->src[i] + first * stride * PANEL + v * WIDTH;
+        const float *weights = job->weights + i * 3 * PANEL + v * WIDTH;
+        const vec weight[3] = {LOAD(weights), LOAD(weights + PANEL), LOAD(weights + 2 * PANEL)};
 #pragma GCC unroll 15
         for (size_t column = 0; column < columns; column++) {
-            const vec x = LOAD(src + column * job->src_stride);
+            const vec x = LOAD(src + column * PANEL);
 #pragma GCC unroll 3
             for (size_t j = 0; j < 3; j++) {
                 if (column >= j && (column - j) % stride == 0 &&
@@ -175,7 +159,7 @@ depthwise_tile(const tl_depthwise_job *job, size_t first, size_t v, const size_t
         float *to = job->dst + (first + p) * job->dst_stride + v * WIDTH;
         const vec x = activate(sum[p], job->function);
         if (exist < (WIDTH)) {
-            store_part(to, x, exist);
+            STORE_PART(to, x, exist);
         } else {
             STORE(to, x);
         }
