@@ -120,11 +120,24 @@ class Network:
     @property
     def prefix_runs(self) -> int:
         """Images that have been carried through the network from its input so far."""
-    def run(self, x: ArrayLike, start: int = 0, stop: int = -1) -> FloatArray:
+    def run(
+        self,
+        x: ArrayLike,
+        start: int = 0,
+        stop: int = -1,
+        *,
+        divide: float = 1,
+        scale: float = 1,
+        offset: float = 0,
+    ) -> FloatArray:
         """Value of node `stop` for a batch of values of node `start` (n, *shape) -> (n, *shape).
 
-        Any number of threads may call it at once. float32 or uint8 input. A long batch runs in
-        slices: weights that are set meanwhile count from the next slice on.
+        Any number of threads may call it at once. A long batch runs in slices: weights that are
+        set meanwhile count from the next slice on.
+
+        An array of uint8 is read as it is, without a copy as floats, where `start` is the input:
+        a byte means (byte / divide) * scale + offset, each operation rounded to float32, bit for
+        bit what pixels_to_float makes of it. With other input the three are a ValueError.
         """
     def cut(self, trainable: Sequence[bool]) -> int:
         """The node after which training starts, given one flag for each parameter tensor.
@@ -177,6 +190,13 @@ def pixels_to_float(
     dst: FloatArray, src: NDArray[np.uint8], divide: float, scale: float, offset: float
 ) -> None:
     """dst = (src / divide) * scale + offset, each in float32, in this order."""
+
+def choose_kernels(name: Literal["table", "fused", "separate", "onednn"]) -> None:
+    """Testing and benchmarks: who runs the blocks of programs made from now on.
+
+    "table": what benchmarks/bench_layers.py measured; "fused" and "separate": own kernels, by
+    blocks or step by step; "onednn": no own convolutions.
+    """
 
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...

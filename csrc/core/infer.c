@@ -618,16 +618,6 @@ run_shared(const image *x, executor *leader, size_t member, size_t parts)
     return status;
 }
 
-static tl_images
-image_at(const tl_images *images, size_t floats, size_t i)
-{
-    return (tl_images){
-        .numbers = images->numbers == NULL ? NULL : images->numbers + i * floats,
-        .pixels = images->pixels == NULL ? NULL : images->pixels + i * floats,
-        .values = images->values,
-    };
-}
-
 static tl_status
 run_task(void *context, size_t i)
 {
@@ -651,7 +641,7 @@ run_task(void *context, size_t i)
                      .values = leader != NULL ? leader : own,
                      .own = own != NULL ? own : leader,
                      .dst = job->dst + index * program->dst_count,
-                     .src = image_at(&job->src, program->src_count, index)};
+                     .src = tl_images_from(&job->src, index * program->src_count)};
     status =
         leader == NULL ? run_alone(&x) : run_shared(&x, leader, task / job->shared, job->parts);
     if (own != NULL) {
@@ -698,10 +688,11 @@ share_out(running *job, size_t count)
         atomic_store(&leader->done, 0);
         leader->next = job->leaders;
         job->leaders = leader;
-        make_floats(&(image){.program = job->program,
-                             .values = leader,
-                             .src = image_at(&job->src, job->program->src_count,
-                                             job->alone + left - 1 - job->shared)});
+        make_floats(
+            &(image){.program = job->program,
+                     .values = leader,
+                     .src = tl_images_from(&job->src, (job->alone + left - 1 - job->shared) *
+                                                          job->program->src_count)});
     }
     return TL_OK;
 }

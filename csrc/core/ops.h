@@ -50,6 +50,17 @@ typedef struct tl_images {
     const float *values;   /* 256 */
 } tl_images;
 
+/* The images from the one whose numbers begin `behind` numbers or bytes later. */
+static inline tl_images
+tl_images_from(const tl_images *images, size_t behind)
+{
+    return (tl_images){
+        .numbers = images->numbers == NULL ? NULL : images->numbers + behind,
+        .pixels = images->pixels == NULL ? NULL : images->pixels + behind,
+        .values = images->values,
+    };
+}
+
 /* What to compute: the whole block, or the units [begin, end) of one phase. */
 typedef struct tl_work {
     float *dst; /* never overlaps src, except that a flatten copies nothing where equal */

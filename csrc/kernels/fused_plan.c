@@ -1,9 +1,6 @@
 /* Patterns, panels, tiles and the layout of scratch and weights. */
 #include "kernels/fused_plan.h"
 
-#include <string.h>
-#include <stdlib.h>
-
 enum {
     PICTURE_CHANNELS = 4, /* more than these are no picture: oneDNN's convolutions take over */
     LARGEST_PAD = 3,
@@ -154,6 +151,7 @@ weights_are_dearer(const tl_fused *p, size_t rows)
 enum {
     FIRST_LEVEL = 8 * 1024,   /* floats of the first cache level that a tile may fill */
     SECOND_LEVEL = 96 * 1024, /* and of the second that a ring may */
+    CHUNK = 96,               /* channels: so deep that loading and storing sums costs little */
 };
 
 static void
@@ -161,7 +159,8 @@ choose_tiles(tl_fused *p)
 {
     const size_t stride = p->depthwise->strides[0];
     const size_t row = p->out_width * p->middle.padded;
-    const size_t ring_row = p->mid.width * p->middle.vectors * p->micro->width;
+    const size_t panel = p->middle.vectors * p->micro->width;
+    const size_t ring_row = p->mid.width * panel;
     size_t rows = smaller(larger(FIRST_LEVEL / row, 1), p->out_height);
 
     p->chunk_panels = p->middle.count;
@@ -169,10 +168,8 @@ choose_tiles(tl_fused *p)
     p->slots = (rows - 1) * stride + 3;
     if (ring_row * p->mid.height <= SECOND_LEVEL && p->middle.count > 1 && p->project != NULL &&
         weights_are_dearer(p, rows)) {
-        const char*ev=getenv("TLK_CHUNK");
-        size_t want=ev?(size_t)atoi(ev):3;
         p->by_chunks = true;
-        p->chunk_panels = smaller(want, p->middle.count);
+        p->chunk_panels = smaller(larger(CHUNK / panel, 1), p->middle.count);
         p->tile_rows = p->out_height;
         p->slots = p->mid.height;
     }
@@ -284,16 +281,14 @@ tl_fused_plan(tl_fused *plan, const tl_block *block, const tl_micro *micro)
     if (p.produce != NULL) {
         p.in = edge_of(p.produce);
         p.edged = !is_pointwise(p.produce);
-        p.middle =
-            cut(tl_shape_channels(&p.produce->dst_shape), micro->widest_panel, micro);
+        p.middle = cut(tl_shape_channels(&p.produce->dst_shape), micro->widest_panel, micro);
     }
     if (p.project != NULL) {
         p.out = cut_evenly(p.out_channels, micro);
     }
     if (p.depthwise != NULL) {
         p.mid = edge_of(p.depthwise);
-        p.middle =
-            cut(tl_shape_channels(&p.depthwise->dst_shape), micro->widest_panel, micro);
+        p.middle = cut(tl_shape_channels(&p.depthwise->dst_shape), micro->widest_panel, micro);
         choose_tiles(&p);
     }
     TL_TRY(lay_out_scratch(&p));

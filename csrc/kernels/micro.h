@@ -38,8 +38,8 @@ typedef struct tl_panel_job {
 typedef struct tl_depthwise_job {
     float *dst;
     size_t dst_stride;
-    const float *src[3];  /* rows of panels: the left neighbour of the first pixel comes first */
-    size_t stride;        /* 1 or 2 */
+    const float *src[3]; /* rows of panels: the left neighbour of the first pixel comes first */
+    size_t stride;       /* 1 or 2 */
     const float *weights; /* (3, 3, panel) */
     const float *bias;    /* (panel) */
     size_t vectors;       /* of the panel */

@@ -10,7 +10,8 @@
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
-/* A panel of the ring: constant, so that a pixel's neighbours need no arithmetic to be found. */
+/* A panel of the ring: constant, so that a pixel's neighbours need no arithmetic to be found.
+ */
 enum { MAX_PIXELS = 14, DEPTHWISE_PIXELS = 7, PANEL = WIDEST * WIDTH };
 
 INLINE vec
@@ -87,8 +88,10 @@ multiply_tile(const tl_panel_job *job, size_t first, const size_t pixels, const 
 
 /* Cuts the pixels into tiles of nearly equal size, none larger than `most`. */
 #define MULTIPLY_PANEL(vectors, most)                                                          \
-    static TARGET void multiply_##vectors(const tl_panel_job *job)                             \
+    static TARGET void multiply_##vectors(const tl_panel_job *given)                           \
     {                                                                                          \
+        const tl_panel_job own = *given;                                                       \
+        const tl_panel_job *job = &own;                                                        \
         size_t tiles = (job->pixels + (most) - 1) / (most);                                    \
         for (size_t first = 0; tiles > 0; tiles--) {                                           \
             const size_t pixels = (job->pixels - first + tiles - 1) / tiles;                   \
@@ -167,8 +170,10 @@ depthwise_tile(const tl_depthwise_job *job, size_t first, size_t v, const size_t
 }
 
 #define DEPTHWISE(stride)                                                                      \
-    static TARGET void depthwise_##stride(const tl_depthwise_job *job)                         \
+    static TARGET void depthwise_##stride(const tl_depthwise_job *given)                       \
     {                                                                                          \
+        const tl_depthwise_job own = *given;                                                   \
+        const tl_depthwise_job *job = &own;                                                    \
         for (size_t first = 0; first < job->pixels;) {                                         \
             const size_t left = job->pixels - first;                                           \
             const size_t pixels = left >= 7 ? 7 : left >= 4 ? 4 : left >= 2 ? 2 : 1;           \

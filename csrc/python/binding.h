@@ -92,6 +92,10 @@ PyObject *tl_sizes_to(const size_t *sizes, size_t count);
 PyArrayObject *tl_array_from(PyObject *object, const tl_shape *shape, const char *argument);
 PyArrayObject *tl_rows_from(PyObject *object, const tl_shape *shape, const char *argument);
 
+/* The same from an array of uint8, which stays one. */
+PyArrayObject *tl_byte_rows_from(PyArrayObject *bytes, const tl_shape *shape,
+                                 const char *argument);
+
 /* A new float32 array (rows, *shape), or *shape alone where rows is negative. */
 PyArrayObject *tl_new_array(npy_intp rows, const tl_shape *shape);
 

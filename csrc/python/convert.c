@@ -97,7 +97,8 @@ raise_bad_shape(PyArrayObject *array, const tl_shape *shape, size_t first, const
 }
 
 static PyArrayObject *
-array_from(PyObject *object, const tl_shape *shape, size_t first, const char *argument)
+array_from(PyObject *object, const tl_shape *shape, size_t first, int type,
+           const char *argument)
 {
     PyArrayObject *theirs = (PyArrayObject *)PyArray_FromAny(object, NULL, 0, 0, 0, NULL);
     PyArrayObject *raw = NULL;
@@ -123,7 +124,7 @@ array_from(PyObject *object, const tl_shape *shape, size_t first, const char *ar
         raise_bad_shape(raw, shape, first, argument);
         goto done;
     }
-    array = (PyArrayObject *)PyArray_FROM_OTF((PyObject *)raw, NPY_FLOAT32,
+    array = (PyArrayObject *)PyArray_FROM_OTF((PyObject *)raw, type,
                                               NPY_ARRAY_IN_ARRAY | NPY_ARRAY_FORCECAST);
 done:
     Py_XDECREF(raw);
@@ -134,13 +135,19 @@ done:
 PyArrayObject *
 tl_array_from(PyObject *object, const tl_shape *shape, const char *argument)
 {
-    return array_from(object, shape, 0, argument);
+    return array_from(object, shape, 0, NPY_FLOAT32, argument);
 }
 
 PyArrayObject *
 tl_rows_from(PyObject *object, const tl_shape *shape, const char *argument)
 {
-    return array_from(object, shape, 1, argument);
+    return array_from(object, shape, 1, NPY_FLOAT32, argument);
+}
+
+PyArrayObject *
+tl_byte_rows_from(PyArrayObject *bytes, const tl_shape *shape, const char *argument)
+{
+    return array_from((PyObject *)bytes, shape, 1, NPY_UINT8, argument);
 }
 
 PyArrayObject *

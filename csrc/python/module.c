@@ -10,6 +10,7 @@
 #include "core/pool.h"
 #include "dnnl/backend.h"
 #include "image/pixels.h"
+#include "kernels/fused.h"
 
 static PyObject *
 set_num_threads(PyObject *module, PyObject *arg)
@@ -45,6 +46,24 @@ config(PyObject *module, PyObject *unused)
     return Py_BuildValue("{s:s,s:s,s:s,s:s,s:n}", "onednn", tl_dnnl_version(), "onednn_isa",
                          tl_dnnl_isa(), "cpu_isa", tl_isa_name(tl_cpu_detected()), "used_isa",
                          tl_isa_name(tl_cpu_isa()), "cpus", (Py_ssize_t)tl_cpu_count());
+}
+
+static PyObject *
+choose_kernels(PyObject *module, PyObject *arg)
+{
+    const char *name;
+    (void)module;
+    if (tl_text_from(&name, arg, "name") < 0) {
+        return NULL;
+    }
+    if (!tl_fused_prefer(name)) {
+        return PyErr_Format(
+            PyExc_ValueError,
+            "name must be \"table\", \"fused\", \"separate\" or \"onednn\", not "
+            "%R",
+            arg);
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -112,6 +131,8 @@ static PyMethodDef module_methods[] = {
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
     {"get_num_threads", get_num_threads, METH_NOARGS, "The size of the crew."},
     {"config", config, METH_NOARGS, "Versions, instruction sets and CPUs."},
+    {"choose_kernels", choose_kernels, METH_O,
+     "Who runs the blocks of programs made from now on."},
     {"fail_allocation", fail_allocation, METH_O,
      "Testing: let the n-th allocation from now on fail."},
     {NULL, NULL, 0, NULL},

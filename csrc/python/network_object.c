@@ -8,6 +8,7 @@
 #include "core/lower.h"
 #include "core/pool.h"
 #include "dnnl/backend.h"
+#include "image/pixels.h"
 #include "kernels/fused.h"
 #include "kernels/plain.h"
 
@@ -164,20 +165,81 @@ next_slice(size_t rows, double elapsed, size_t threads)
     return limit < threads ? threads : limit / threads * threads;
 }
 
-/* Network.run(x, start=0, stop=-1) -> values of stop. New array, or NULL with an exception. */
+/* What each byte means: the arguments divide, scale, offset of Network.run. */
+typedef struct byte_meaning {
+    float values[256];
+    bool given; /* any of the arguments was */
+} byte_meaning;
+
+static int
+read_meaning(byte_meaning *out, PyObject *divide, PyObject *scale, PyObject *offset)
+{
+    uint8_t bytes[256];
+    double numbers[3] = {1, 1, 0};
+    if ((divide != NULL && tl_number_from(&numbers[0], divide, "divide") < 0) ||
+        (scale != NULL && tl_number_from(&numbers[1], scale, "scale") < 0) ||
+        (offset != NULL && tl_number_from(&numbers[2], offset, "offset") < 0)) {
+        return -1;
+    }
+    const tl_pixel_map map = {(float)numbers[0], (float)numbers[1], (float)numbers[2]};
+    for (size_t i = 0; i < 256; i++) {
+        bytes[i] = (uint8_t)i;
+    }
+    tl_pixels_to_float(out->values, bytes, 256, &map);
+    out->given = divide != NULL || scale != NULL || offset != NULL;
+    return 0;
+}
+
+/* The images of x: bytes where it is an array of them and `start` is the input, else floats.
+ * `meaning` must live as long. */
+static PyArrayObject *
+images_from(tl_images *images, PyObject *x, size_t start, const tl_shape *shape,
+            const byte_meaning *meaning)
+{
+    const bool bytes = PyArray_Check(x) && PyArray_TYPE((PyArrayObject *)x) == NPY_UINT8;
+    PyArrayObject *rows = NULL;
+    if (bytes && start == 0) {
+        rows = tl_byte_rows_from((PyArrayObject *)x, shape, "x");
+        if (rows != NULL) {
+            *images = (tl_images){.pixels = PyArray_DATA(rows), .values = meaning->values};
+        }
+        return rows;
+    }
+    if (meaning->given) {
+        PyErr_SetString(PyExc_ValueError,
+                        "divide, scale and offset tell what bytes mean: x must "
+                        "be a uint8 array, and start 0");
+        return NULL;
+    }
+    rows = tl_rows_from(x, shape, "x");
+    if (rows != NULL) {
+        *images = (tl_images){.numbers = PyArray_DATA(rows)};
+    }
+    return rows;
+}
+
+/* Network.run(x, start=0, stop=-1, *, divide=1, scale=1, offset=0) -> values of stop. New
+ * array, or NULL with an exception. */
 static PyObject *
 network_run(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "start", "stop", NULL};
+    static char *names[] = {"x", "start", "stop", "divide", "scale", "offset", NULL};
     NetworkObject *self = (NetworkObject *)op;
     PyObject *x;
     PyObject *start = NULL;
     PyObject *stop = NULL;
+    PyObject *divide = NULL;
+    PyObject *scale = NULL;
+    PyObject *offset = NULL;
+    byte_meaning meaning;
+    tl_images images;
     stretch nodes;
     PyArrayObject *src = NULL; /* owned */
     PyArrayObject *dst = NULL; /* owned, and the result once it is filled */
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO:run", names, &x, &start, &stop) ||
-        read_stretch(&nodes, self, start, stop) < 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO$OOO:run", names, &x, &start, &stop,
+                                     &divide, &scale, &offset) ||
+        read_stretch(&nodes, self, start, stop) < 0 ||
+        read_meaning(&meaning, divide, scale, offset) < 0) {
         return NULL;
     }
     const tl_graph *graph = tl_network_graph(self->network);
@@ -185,7 +247,7 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
     const tl_shape *dst_shape = &graph->nodes[nodes.stop].shape;
     const size_t src_count = tl_shape_elements(src_shape);
     const size_t dst_count = tl_shape_elements(dst_shape);
-    src = tl_rows_from(x, src_shape, "x");
+    src = images_from(&images, x, nodes.start, src_shape, &meaning);
     if (src == NULL) {
         goto done;
     }
@@ -198,14 +260,15 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
     size_t slice = 2 * threads;
     for (size_t row = 0; row < rows;) {
         const size_t count = rows - row < slice ? rows - row : slice;
+        const tl_images some = tl_images_from(&images, row * src_count);
         tl_status status;
         double elapsed;
         tl_detail_clear();
         Py_BEGIN_ALLOW_THREADS
         elapsed = -seconds();
-        status = tl_network_run(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
-                                (const float *)PyArray_DATA(src) + row * src_count, count,
-                                nodes.start, nodes.stop);
+        status =
+            tl_network_run_images(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
+                                  &some, count, nodes.start, nodes.stop);
         elapsed += seconds();
         Py_END_ALLOW_THREADS
         if (status != TL_OK) {
