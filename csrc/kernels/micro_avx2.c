@@ -19,10 +19,29 @@ lanes_before(size_t count)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), lanes);
 }
 
+static inline TARGET vec
+load_tail(const float *from, size_t tail)
+{
+    return tail < WIDTH ? _mm256_maskload_ps(from, lanes_before(tail)) : _mm256_loadu_ps(from);
+}
+
+/* Masked stores are slow on many CPUs. */
+static inline TARGET void
+store_tail(float *to, vec x, size_t tail)
+{
+    if (tail < WIDTH) {
+        _mm256_maskstore_ps(to, lanes_before(tail), x);
+    } else {
+        _mm256_storeu_ps(to, x);
+    }
+}
+
+#define TAIL size_t
+#define FIND_TAIL(count) (count)
+#define LOAD_TAIL(p, tail) load_tail(p, tail)
+#define STORE_TAIL(p, x, tail) store_tail(p, x, tail)
 #define LOAD(p) _mm256_loadu_ps(p)
 #define STORE(p, x) _mm256_storeu_ps(p, x)
-#define LOAD_PART(p, count) _mm256_maskload_ps(p, lanes_before(count))
-#define STORE_PART(p, x, count) _mm256_maskstore_ps(p, lanes_before(count), x)
 #define SPREAD(p) _mm256_broadcast_ss(p)
 #define SPREAD_CONSTANT(x) _mm256_set1_ps(x)
 #define ADD(a, b) _mm256_add_ps(a, b)

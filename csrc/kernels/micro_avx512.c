@@ -13,9 +13,10 @@ enum { WIDTH = 16, WIDEST = 2 };
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
 #define LOAD(p) _mm512_loadu_ps(p)
 #define STORE(p, x) _mm512_storeu_ps(p, x)
-#define PART(count) ((__mmask16)((1U << (count)) - 1))
-#define LOAD_PART(p, count) _mm512_maskz_loadu_ps(PART(count), p)
-#define STORE_PART(p, x, count) _mm512_mask_storeu_ps(p, PART(count), x)
+#define TAIL __mmask16
+#define FIND_TAIL(count) ((__mmask16)((count) < 16 ? (1U << (count)) - 1 : 0xffffU))
+#define LOAD_TAIL(p, tail) _mm512_maskz_loadu_ps(tail, p)
+#define STORE_TAIL(p, x, tail) _mm512_mask_storeu_ps(p, tail, x)
 #define SPREAD(p) _mm512_set1_ps(*(p))
 #define SPREAD_CONSTANT(x) _mm512_set1_ps(x)
 #define ADD(a, b) _mm512_add_ps(a, b)

@@ -37,6 +37,22 @@ store_part(float *to, vec x, size_t count)
 }
 
 static inline vec
+load_tail(const float *from, size_t tail)
+{
+    return tail < 4 ? load_part(from, tail) : load(from);
+}
+
+static inline void
+store_tail(float *to, vec x, size_t tail)
+{
+    if (tail < 4) {
+        store_part(to, x, tail);
+    } else {
+        store(to, x);
+    }
+}
+
+static inline vec
 choose(mask yes, vec a, vec b)
 {
     return (vec)((yes & (mask)a) | (~yes & (mask)b));
@@ -58,8 +74,10 @@ enum { WIDTH = 4, WIDEST = 3 };
 #define TARGET
 #define LOAD(p) load(p)
 #define STORE(p, x) store(p, x)
-#define LOAD_PART(p, count) load_part(p, count)
-#define STORE_PART(p, x, count) store_part(p, x, count)
+#define TAIL size_t
+#define FIND_TAIL(count) (count)
+#define LOAD_TAIL(p, tail) load_tail(p, tail)
+#define STORE_TAIL(p, x, tail) store_tail(p, x, tail)
 #define SPREAD(p) ((vec){*(p), *(p), *(p), *(p)})
 #define SPREAD_CONSTANT(x) ((vec){x, x, x, x})
 #define ADD(a, b) ((a) + (b))

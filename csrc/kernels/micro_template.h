@@ -2,7 +2,8 @@
  *
  *   vec, WIDTH             a vector of WIDTH floats
  *   TARGET                 the function attribute that allows its instructions
- *   LOAD_PART STORE_PART  of the last vector of a panel, of which only some channels exist
+ *   TAIL FIND_TAIL LOAD_TAIL STORE_TAIL   of a panel's last vector, of which perhaps only some
+ *                          channels exist; FIND_TAIL takes how many, WIDTH or more for all
  *   LOAD STORE SPREAD ADD MULTIPLY_ADD AT_LEAST_ZERO AT_MOST
  *   PIXELS_1 .. PIXELS_4   pixels of a tile with so many vectors: all sums, one panel row and
  *                          one spread pixel stay in registers
@@ -27,28 +28,79 @@ activate(vec x, tl_function function)
     return x;
 }
 
+/* Hides from the compiler where a number comes from. It would otherwise give each of a tile's
+ * pixels an index register of its own, more than there are, and load them in the innermost
+ * loop.
+ */
+#define HIDE_ORIGIN(x) __asm__("" : "+r"(x))
+
+/* How far a tile's pixels lie apart, in bytes: three registers reach seven pixels. */
+typedef struct steps {
+    size_t one, three, five;
+} steps;
+
+INLINE const float *
+pixel_at(const char *low, const char *high, const steps by, const size_t p)
+{
+    const char *base = p < 7 ? low : high;
+    switch (p % 7) {
+    case 0:
+        return (const float *)(const void *)base;
+    case 1:
+        return (const float *)(const void *)(base + by.one);
+    case 2:
+        return (const float *)(const void *)(base + by.one * 2);
+    case 3:
+        return (const float *)(const void *)(base + by.three);
+    case 4:
+        return (const float *)(const void *)(base + by.one * 4);
+    case 5:
+        return (const float *)(const void *)(base + by.five);
+    default:
+        return (const float *)(const void *)(base + by.three * 2);
+    }
+}
+
 /* `pixels` x `vectors` sums in registers; both are constants where this is inlined. */
 INLINE void
 multiply_tile(const tl_panel_job *job, size_t first, const size_t pixels, const size_t vectors)
 {
     vec sum[MAX_PIXELS][TL_MAX_PANEL];
-    float *dst = job->dst + first * job->dst_stride;
-    const size_t last = job->channels - (vectors - 1) * WIDTH; /* channels of the last vector */
+    const size_t dst_stride = job->dst_stride;
+    const TAIL tail = FIND_TAIL(job->channels - (vectors - 1) * WIDTH);
+    float *dst = job->dst + first * dst_stride;
 
-#pragma GCC unroll 14
-    for (size_t p = 0; p < pixels; p++) {
+    if (job->bias != NULL) {
 #pragma GCC unroll 4
         for (size_t v = 0; v < vectors; v++) {
-            const float *at = dst + p * job->dst_stride + v * WIDTH;
-            sum[p][v] = job->bias != NULL                    ? LOAD(job->bias + v * WIDTH)
-                        : v + 1 == vectors && last < (WIDTH) ? LOAD_PART(at, last)
-                                                             : LOAD(at);
+            const vec bias = LOAD(job->bias + v * WIDTH);
+#pragma GCC unroll 14
+            for (size_t p = 0; p < pixels; p++) {
+                sum[p][v] = bias;
+            }
+        }
+    } else {
+        const float *from = dst;
+#pragma GCC unroll 14
+        for (size_t p = 0; p < pixels; p++) {
+#pragma GCC unroll 4
+            for (size_t v = 0; v < vectors; v++) {
+                const float *at = from + v * WIDTH;
+                sum[p][v] = v + 1 == vectors ? LOAD_TAIL(at, tail) : LOAD(at);
+            }
+            from += dst_stride;
+            HIDE_ORIGIN(from);
         }
     }
     const float *weights = job->weights;
-    const size_t stride = job->src_stride;
+    steps by = {job->src_stride * sizeof *weights, 3 * job->src_stride * sizeof *weights,
+                5 * job->src_stride * sizeof *weights};
+    HIDE_ORIGIN(by.three);
+    HIDE_ORIGIN(by.five);
     for (size_t s = 0; s < job->segments; s++) {
-        const float *src = job->src[s] + first * stride;
+        const char *low = (const char *)(job->src[s] + first * job->src_stride);
+        const char *high = low + 7 * by.one;
+        HIDE_ORIGIN(high);
         for (size_t k = 0; k < job->depth; k++) {
             vec row[TL_MAX_PANEL];
 #pragma GCC unroll 4
@@ -57,32 +109,51 @@ multiply_tile(const tl_panel_job *job, size_t first, const size_t pixels, const 
             }
 #pragma GCC unroll 14
             for (size_t p = 0; p < pixels; p++) {
-                const vec x = SPREAD(src + p * stride + k);
+                const vec x = SPREAD(pixel_at(low, high, by, p));
 #pragma GCC unroll 4
                 for (size_t v = 0; v < vectors; v++) {
                     sum[p][v] = MULTIPLY_ADD(x, row[v], sum[p][v]);
                 }
             }
             weights += vectors * WIDTH;
+            low += sizeof(float);
+            high += sizeof(float);
+        }
+    }
+    if (job->function != TL_LINEAR) {
+#pragma GCC unroll 14
+        for (size_t p = 0; p < pixels; p++) {
+#pragma GCC unroll 4
+            for (size_t v = 0; v < vectors; v++) {
+                sum[p][v] = activate(sum[p][v], job->function);
+            }
+        }
+    }
+    if (job->residual != NULL) {
+        const float *from = job->residual + first * dst_stride;
+#pragma GCC unroll 14
+        for (size_t p = 0; p < pixels; p++) {
+#pragma GCC unroll 4
+            for (size_t v = 0; v < vectors; v++) {
+                const float *at = from + v * WIDTH;
+                sum[p][v] = ADD(sum[p][v], v + 1 == vectors ? LOAD_TAIL(at, tail) : LOAD(at));
+            }
+            from += dst_stride;
+            HIDE_ORIGIN(from);
         }
     }
 #pragma GCC unroll 14
     for (size_t p = 0; p < pixels; p++) {
 #pragma GCC unroll 4
         for (size_t v = 0; v < vectors; v++) {
-            const size_t at = p * job->dst_stride + v * WIDTH;
-            const bool part = v + 1 == vectors && last < (WIDTH);
-            vec x = activate(sum[p][v], job->function);
-            if (job->residual != NULL) {
-                const float *from = job->residual + first * job->dst_stride + at;
-                x = ADD(x, part ? LOAD_PART(from, last) : LOAD(from));
-            }
-            if (part) {
-                STORE_PART(dst + at, x, last);
+            if (v + 1 == vectors) {
+                STORE_TAIL(dst + v * WIDTH, sum[p][v], tail);
             } else {
-                STORE(dst + at, x);
+                STORE(dst + v * WIDTH, sum[p][v]);
             }
         }
+        dst += dst_stride;
+        HIDE_ORIGIN(dst);
     }
 }
 
@@ -127,25 +198,25 @@ multiply(const tl_panel_job *job)
 
 /* One vector of channels, `pixels` neighbours: an input is loaded once for all of them. */
 INLINE void
-depthwise_tile(const tl_depthwise_job *job, size_t first, size_t v, const size_t pixels,
+depthwise_tile(float *dst, size_t dst_stride, const float *const *src, const float *weights,
+               const float *bias, tl_function function, const TAIL tail, const size_t pixels,
                const size_t stride)
 {
     vec sum[DEPTHWISE_PIXELS];
-    const vec bias = LOAD(job->bias + v * WIDTH);
     const size_t columns = (pixels - 1) * stride + 3;
 
 #pragma GCC unroll 7
     for (size_t p = 0; p < pixels; p++) {
-        sum[p] = bias;
+        sum[p] = LOAD(bias);
     }
 #pragma GCC unroll 3
     for (size_t i = 0; i < 3; i++) {
-        const float *src = job->src[i] + first * stride * PANEL + v * WIDTH;
-        const float *weights = job->weights + i * 3 * PANEL + v * WIDTH;
-        const vec weight[3] = {LOAD(weights), LOAD(weights + PANEL), LOAD(weights + 2 * PANEL)};
+        const vec weight[3] = {LOAD(weights + i * 3 * PANEL),
+                               LOAD(weights + (i * 3 + 1) * PANEL),
+                               LOAD(weights + (i * 3 + 2) * PANEL)};
 #pragma GCC unroll 15
         for (size_t column = 0; column < columns; column++) {
-            const vec x = LOAD(src + column * PANEL);
+            const vec x = LOAD(src[i] + column * PANEL);
 #pragma GCC unroll 3
             for (size_t j = 0; j < 3; j++) {
                 if (column >= j && (column - j) % stride == 0 &&
@@ -156,46 +227,46 @@ depthwise_tile(const tl_depthwise_job *job, size_t first, size_t v, const size_t
             }
         }
     }
-    const size_t exist = job->channels - v * WIDTH;
 #pragma GCC unroll 7
     for (size_t p = 0; p < pixels; p++) {
-        float *to = job->dst + (first + p) * job->dst_stride + v * WIDTH;
-        const vec x = activate(sum[p], job->function);
-        if (exist < (WIDTH)) {
-            STORE_PART(to, x, exist);
-        } else {
-            STORE(to, x);
-        }
+        const vec x = activate(sum[p], function);
+        STORE_TAIL(dst, x, tail);
+        dst += dst_stride;
+        HIDE_ORIGIN(dst);
     }
 }
 
+/* Groups of neighbours: the vectors of a group one after the other, while its rows are near. */
 #define DEPTHWISE(stride)                                                                      \
     static TARGET void depthwise_##stride(const tl_depthwise_job *given)                       \
     {                                                                                          \
-        const tl_depthwise_job own = *given;                                                   \
-        const tl_depthwise_job *job = &own;                                                    \
-        for (size_t first = 0; first < job->pixels;) {                                         \
-            const size_t left = job->pixels - first;                                           \
+        const tl_depthwise_job job = *given;                                                   \
+        for (size_t first = 0; first < job.pixels;) {                                          \
+            const size_t left = job.pixels - first;                                            \
             const size_t pixels = left >= 7 ? 7 : left >= 4 ? 4 : left >= 2 ? 2 : 1;           \
-            for (size_t v = 0; v < job->vectors; v++) {                                        \
+            float *dst = job.dst + first * job.dst_stride;                                     \
+            for (size_t v = 0; v < job.vectors; v++) {                                         \
+                const size_t at = first * stride * PANEL + v * WIDTH;                          \
+                const float *src[] = {job.src[0] + at, job.src[1] + at, job.src[2] + at};      \
+                const float *weights = job.weights + v * WIDTH;                                \
+                const float *bias = job.bias + v * WIDTH;                                      \
+                const TAIL tail = FIND_TAIL(job.channels - v * WIDTH);                         \
+                float *to = dst + v * WIDTH;                                                   \
                 switch (pixels) {                                                              \
-                case 7:                                                                        \
-                    depthwise_tile(job, first, v, 7, stride);                                  \
-                    break;                                                                     \
-                case 4:                                                                        \
-                    depthwise_tile(job, first, v, 4, stride);                                  \
-                    break;                                                                     \
-                case 2:                                                                        \
-                    depthwise_tile(job, first, v, 2, stride);                                  \
-                    break;                                                                     \
-                default:                                                                       \
-                    depthwise_tile(job, first, v, 1, stride);                                  \
-                    break;                                                                     \
+                    DEPTHWISE_TILE(7, stride)                                                  \
+                    DEPTHWISE_TILE(4, stride)                                                  \
+                    DEPTHWISE_TILE(2, stride)                                                  \
+                    DEPTHWISE_TILE(1, stride)                                                  \
                 }                                                                              \
             }                                                                                  \
             first += pixels;                                                                   \
         }                                                                                      \
     }
+#define DEPTHWISE_TILE(pixels, stride)                                                         \
+    case pixels:                                                                               \
+        depthwise_tile(to, job.dst_stride, src, weights, bias, job.function, tail, pixels,     \
+                       stride);                                                                \
+        break;
 
 DEPTHWISE(1)
 DEPTHWISE(2)
