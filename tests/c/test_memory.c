@@ -144,7 +144,7 @@ test_a_failed_network_recovers(void)
     CHECK_OK(small_graph(&graph, SIDE, SIDE));
     CHECK_OK(random_parameters(&parameters, graph, 1));
     CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &product_ops));
-    for (long n = 0; n < 30; n += 5) {
+    for (long n = 0; n < 15; n += 3) {
         tl_alloc_fail_at(n);
         CHECK(tl_network_run(network, dst, src, 1, 0, graph->count - 1) == TL_OUT_OF_MEMORY);
         tl_alloc_fail_at(-1);
@@ -512,9 +512,9 @@ test_every_entry_point_survives_every_failure(void)
         {call_graph_extend, 1},         {call_graph_copy, 2},
         {call_mobilenet_v2_create, 4},  {call_lower, 5},
         {call_parameters_create, 4},    {call_network_create, 8},
-        {call_network_run, 20},         {call_network_memory_plan, 15},
+        {call_network_run, 15},         {call_network_memory_plan, 10},
         {call_trainer_create, 6},       {call_trainer_step, 1},
-        {call_trainer_evaluate, 10},    {call_program_create, 12},
+        {call_trainer_evaluate, 10},    {call_program_create, 8},
         {call_program_pack_and_run, 8}, {call_backend_pack, 0},
         {call_arena_create, 1},         {call_grow, 2},
     };
