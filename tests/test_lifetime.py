@@ -197,9 +197,13 @@ def test_shapes_beyond_all_memory_are_refused() -> None:
     graph.add("relu", "b", [1])
     with pytest.raises(MemoryError):
         _core.Network(graph, []).memory()
-    graph = _core.Graph((2**33, 1, 1))
-    graph.add("conv2d", "c", [0], filters=1, kernel_size=(1, 1), use_bias=False)
+    graph = _core.Graph((2**33, 2, 1))  # oneDNN's kernels count in int, our own do not
+    graph.add("depthwise_conv2d", "c", [0], kernel_size=(2, 2), use_bias=False)
     with pytest.raises(ValueError, match="cannot be run"):
+        _core.Network(graph, [_core.Parameters([("k", (2, 2, 1, 1))])]).memory()
+    graph = _core.Graph((2**61, 1, 1))
+    graph.add("conv2d", "c", [0], filters=1, kernel_size=(1, 1), use_bias=False)
+    with pytest.raises(MemoryError):
         _core.Network(graph, [_core.Parameters([("k", (1, 1, 1, 1))])]).memory()
 
 

@@ -254,7 +254,12 @@ def _check_built(model: Model, what: str) -> None:
 def _image(fill: Callable[[h5py.File], None]) -> bytes:
     """The bytes of an HDF5 file made by `fill`, all in memory: HDF5 handles full disks badly."""
     with held_back():  # until the last of h5py's objects has gone with the function's frame
-        return _filled(fill)
+        try:
+            return _filled(fill)
+        except MemoryError as error:
+            if error.args:
+                raise
+            raise MemoryError("no room for the file, which is made in memory first") from error
 
 
 def _filled(fill: Callable[[h5py.File], None]) -> bytes:
