@@ -63,23 +63,35 @@ def share_base(folder: Path, pictures: np.ndarray) -> tuple[Model, float]:
 
 
 class Peak:
-    """The machine's fp32 limit, by the assembly loop of peak.c, compiled here and now."""
+    """The machine's limits, by the assembly loops of peak.c, compiled here and now."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._command = [str(folder / "peak"), str(threads)]
-        self.rates: list[float] = []
-        subprocess.run(
-            ["cc", "-O2", "-pthread", "-o", self._command[0], str(HERE / "peak.c")], check=True
-        )
+        program = str(folder / "peak")
+        held = ["avx2"] if tlcore._core.config()["used_isa"] != "avx512" else []
+        self._command = [program, str(threads), *held]
+        self.rates: list[tuple[float, float, float]] = []
+        subprocess.run(["cc", "-O2", "-pthread", "-o", program, str(HERE / "peak.c")], check=True)
 
     def measure(self) -> None:
-        """Take the figure once more; machines speed up and slow down."""
+        """Take the figures once more; machines speed up and slow down."""
         done = subprocess.run(self._command, check=True, capture_output=True, text=True)
-        self.rates.append(float(done.stdout))
+        fma, cache, memory = map(float, done.stdout.split())
+        self.rates.append((fma, cache, memory))
 
     @property
     def gflops(self) -> float:
-        return max(self.rates)
+        """Multiply-adds of all threads, two FLOP each."""
+        return max(rate[0] for rate in self.rates)
+
+    @property
+    def cache_gbs(self) -> float:
+        """Reading from the second cache level."""
+        return max(rate[1] for rate in self.rates)
+
+    @property
+    def memory_gbs(self) -> float:
+        """Reading from memory."""
+        return max(rate[2] for rate in self.rates)
 
 
 class Peer:

@@ -1,8 +1,9 @@
-/* Measures how many fp32 multiply-adds the machine can do, in GFLOP/s.
+/* Measures the machine's limits: fp32 multiply-adds in GFLOP/s, and reading in GB/s from the
+ * second cache level and from memory.
  *
- *   cc -O2 -pthread -o peak peak.c && ./peak 2        two threads; prints one number
+ *   cc -O2 -pthread -o peak peak.c && ./peak 2 [avx2]     two threads; prints three numbers
  *
- * The loop is assembly: compilers merge a C loop's accumulators and then report several times
+ * The loops are assembly: compilers merge a C loop's accumulators and then report several times
  * the true limit. Twelve independent accumulators cover the latency of two FMA units. */
 #include <pthread.h>
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 
 enum { ACCUMULATORS = 12, REPEATS = 5, MAX_THREADS = 256 };
+enum { CACHE_BYTES = 256 << 10, MEMORY_BYTES = 64 << 20, LINES = 512 }; /* bytes a round */
 
 static long rounds;
 static bool wide; /* 512-bit registers */
@@ -44,20 +46,38 @@ static pthread_barrier_t start;
                      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", \
                        "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",   \
                        "xmm14", "xmm15")
+
+/* Eight loads of a line each, in halves: so AVX2 is enough, and as fast. */
+#define READ(at)                                                                     \
+    __asm__ volatile("vmovaps (%0), %%ymm0\n\t"                                      \
+                     "vmovaps 32(%0), %%ymm1\n\t"                                    \
+                     "vmovaps 64(%0), %%ymm2\n\t"                                    \
+                     "vmovaps 96(%0), %%ymm3\n\t"                                    \
+                     "vmovaps 128(%0), %%ymm4\n\t"                                   \
+                     "vmovaps 160(%0), %%ymm5\n\t"                                   \
+                     "vmovaps 192(%0), %%ymm6\n\t"                                   \
+                     "vmovaps 224(%0), %%ymm7\n\t"                                   \
+                     "vmovaps 256(%0), %%ymm0\n\t"                                   \
+                     "vmovaps 288(%0), %%ymm1\n\t"                                   \
+                     "vmovaps 320(%0), %%ymm2\n\t"                                   \
+                     "vmovaps 352(%0), %%ymm3\n\t"                                   \
+                     "vmovaps 384(%0), %%ymm4\n\t"                                   \
+                     "vmovaps 416(%0), %%ymm5\n\t"                                   \
+                     "vmovaps 448(%0), %%ymm6\n\t"                                   \
+                     "vmovaps 480(%0), %%ymm7\n\t"                                   \
+                     :                                                               \
+                     : "r"(at)                                                       \
+                     : "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5",     \
+                       "xmm6", "xmm7")
 /* clang-format on */
 
-static void *
-work(void *unused)
-{
-    long n = rounds;
-    (void)pthread_barrier_wait(&start);
-    if (wide) {
-        LOOP("zmm");
-    } else {
-        LOOP("ymm");
-    }
-    return unused;
-}
+/* What the threads do: multiply and add, or read so many bytes again and again. */
+static size_t reading;
+
+/* When a thread began and ended: the one that waits may itself have to wait for a CPU. */
+typedef struct span {
+    double begun, ended;
+} span;
 
 static double
 now(void)
@@ -67,25 +87,82 @@ now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static void
+read_again(long n, span *mine)
+{
+    char *block = aligned_alloc(LINES, reading);
+    if (block == NULL) {
+        exit(2);
+    }
+    for (size_t i = 0; i < reading; i++) {
+        block[i] = 1; /* pages of its own */
+    }
+    (void)pthread_barrier_wait(&start);
+    mine->begun = now();
+    for (; n > 0; n--) {
+        for (size_t i = 0; i < reading; i += LINES) {
+            READ(block + i);
+        }
+    }
+    mine->ended = now();
+    free(block);
+}
+
+static void *
+work(void *argument)
+{
+    span *mine = argument;
+    long n = rounds;
+    if (reading > 0) {
+        read_again(n, mine);
+        return NULL;
+    }
+    (void)pthread_barrier_wait(&start);
+    mine->begun = now();
+    if (wide) {
+        LOOP("zmm");
+    } else {
+        LOOP("ymm");
+    }
+    mine->ended = now();
+    return NULL;
+}
+
 /* Seconds that `threads` threads need for `rounds` rounds each. */
 static double
 measure(long threads)
 {
     pthread_t crew[MAX_THREADS];
-    (void)pthread_barrier_init(&start, NULL, (unsigned)threads + 1);
+    span spans[MAX_THREADS];
+    (void)pthread_barrier_init(&start, NULL, (unsigned)threads);
     for (long i = 0; i < threads; i++) {
-        if (pthread_create(&crew[i], NULL, work, NULL) != 0) {
+        if (pthread_create(&crew[i], NULL, work, &spans[i]) != 0) {
             exit(2);
         }
     }
-    (void)pthread_barrier_wait(&start);
-    const double begun = now();
+    span all = {1e300, 0};
     for (long i = 0; i < threads; i++) {
         (void)pthread_join(crew[i], NULL);
+        all.begun = spans[i].begun < all.begun ? spans[i].begun : all.begun;
+        all.ended = spans[i].ended > all.ended ? spans[i].ended : all.ended;
     }
-    const double spent = now() - begun;
     (void)pthread_barrier_destroy(&start);
-    return spent;
+    return all.ended - all.begun;
+}
+
+/* The best of some repetitions, in GB/s of all threads together. */
+static double
+bandwidth(long threads, size_t bytes)
+{
+    double best = 0;
+    reading = bytes;
+    rounds = (long)((1UL << 30) / bytes);
+    for (int i = 0; i < REPEATS; i++) {
+        const double moved = (double)bytes * (double)rounds * (double)threads;
+        const double rate = moved / measure(threads) / 1e9;
+        best = rate > best ? rate : best;
+    }
+    return best;
 }
 
 int
@@ -95,7 +172,7 @@ main(int argc, char **argv)
     if (threads < 1 || threads > MAX_THREADS || !__builtin_cpu_supports("fma")) {
         return 1;
     }
-    wide = __builtin_cpu_supports("avx512f");
+    wide = __builtin_cpu_supports("avx512f") && argc < 3;
     const double flop = 2.0 * ACCUMULATORS * (wide ? 16 : 8) * (double)threads;
     double best = 0;
     for (int i = 0; i < REPEATS; i++) {
@@ -103,6 +180,7 @@ main(int argc, char **argv)
         const double rate = flop * (double)rounds / measure(threads) / 1e9;
         best = rate > best ? rate : best;
     }
-    printf("%.1f\n", best);
+    const double cache = bandwidth(threads, CACHE_BYTES);
+    printf("%.1f %.1f %.1f\n", best, cache, bandwidth(threads, MEMORY_BYTES));
     return 0;
 }
