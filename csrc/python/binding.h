@@ -51,6 +51,8 @@ typedef struct ParametersObject {
 typedef struct NetworkObject {
     PyObject_HEAD
     tl_network *network;
+    double pace; /* rows a second of the last slice, 0: none yet; of this stretch: */
+    size_t pace_start, pace_stop;
 } NetworkObject;
 
 typedef struct TrainerObject {

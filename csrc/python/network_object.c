@@ -156,13 +156,37 @@ seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* The next slice: as many rows as the last one's speed allows, in whole rounds of the crew. */
+/* How many rows take about SLICE_SECONDS, in whole rounds of the crew. */
 static size_t
-next_slice(size_t rows, double elapsed, size_t threads)
+slice_at(double pace, size_t threads)
 {
-    const double fitting = (double)rows * SLICE_SECONDS / (elapsed > 1e-6 ? elapsed : 1e-6);
-    const size_t limit = fitting > 8.0 * (double)rows ? 8 * rows : (size_t)fitting;
+    const double fitting = pace * SLICE_SECONDS;
+    const size_t limit = fitting > 1e9 ? (size_t)1e9 : (size_t)fitting;
     return limit < threads ? threads : limit / threads * threads;
+}
+
+/* The first slice: as the last run of the same nodes went, or two rounds to see how it goes. */
+static size_t
+first_slice(const NetworkObject *self, const stretch *nodes, size_t threads)
+{
+    const bool known =
+        self->pace > 0 && self->pace_start == nodes->start && self->pace_stop == nodes->stop;
+    return known ? slice_at(self->pace, threads) : 2 * threads;
+}
+
+/* The next slice; at most eight times this one, which may have been too short to tell. */
+static size_t
+next_slice(NetworkObject *self, const stretch *nodes, size_t rows, double elapsed,
+           size_t threads)
+{
+    const double pace = (double)rows / (elapsed > 1e-6 ? elapsed : 1e-6);
+    if (rows >= threads) {
+        self->pace = pace;
+        self->pace_start = nodes->start;
+        self->pace_stop = nodes->stop;
+    }
+    const size_t limit = slice_at(pace, threads);
+    return limit > 8 * rows && rows >= threads ? 8 * rows : limit;
 }
 
 /* What each byte means: the arguments divide, scale, offset of Network.run. */
@@ -257,7 +281,7 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
         goto done;
     }
     const size_t threads = tl_pool_threads();
-    size_t slice = 2 * threads;
+    size_t slice = first_slice(self, &nodes, threads);
     for (size_t row = 0; row < rows;) {
         const size_t count = rows - row < slice ? rows - row : slice;
         const tl_images some = tl_images_from(&images, row * src_count);
@@ -281,7 +305,7 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
             Py_CLEAR(dst);
             goto done;
         }
-        slice = next_slice(count, elapsed, threads);
+        slice = next_slice(self, &nodes, count, elapsed, threads);
     }
 done:
     Py_XDECREF(src);

@@ -49,6 +49,7 @@ class Compiling:
         self.stop_evaluating = False
         self.stop_predicting = False
         self._compiled: Compiled | None = None
+        self._inference: Compiled | None = None  # in place of `_compiled` where nothing trains
         self._kept = KeptFeatures()
         self._last_metrics: list[Metric] = []
         self._claimed: _Claim | None = None
@@ -250,7 +251,10 @@ class Compiling:
         if compiled is not None and compiled.network in (None, self._model.network):
             compiled.settle(self._model)
             return compiled
-        return Compiled.for_inference(self._model)
+        inference = self._inference
+        if inference is None or inference.network is not self._model.network:
+            inference = self._inference = Compiled.for_inference(self._model)
+        return inference
 
     def _means(self, compiled: Compiled) -> Means:
         return Means(compiled.checked_loss, compiled.metrics, compiled.outputs)

@@ -188,6 +188,10 @@ class ArraySource(Source):
     def num_batches(self) -> int:
         return math.ceil(len(self._x) / self._batch_size)
 
+    def widen(self, rows: int) -> None:
+        """Cut larger batches, of about so many rows: for whoever does not look at single ones."""
+        self._batch_size *= max(1, rows // self._batch_size)
+
     @property
     def x_shape(self) -> tuple[int, ...]:
         """The shape of the whole array, as the user gave it."""

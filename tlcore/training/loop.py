@@ -87,6 +87,8 @@ class Prefix:
 
         Weights may be set between the way to the cut and the rest; the batch is then done again.
         """
+        if self._cut == 0:
+            return self._network.run(check_pictures(batch.read(None), self._input_shape))
         for _ in range(_TRIES):
             before = self.stamp()
             outputs = self._network.run(self.features(batch), self._cut)

@@ -37,9 +37,20 @@ from tlcore.training.arguments import (
 )
 from tlcore.training.compiled import Compiled
 from tlcore.training.compiling import Compiling
-from tlcore.training.data import Batch, GeneratorSource, Source, Stream, make_source
+from tlcore.training.data import (
+    ArraySource,
+    Batch,
+    GeneratorSource,
+    Source,
+    Stream,
+    make_source,
+)
 from tlcore.training.loop import Means, Prefix, walk
 from tlcore.utils.notes import note
+
+# Pictures that predict hands to the network at once where nobody waits for a batch in between:
+# enough that the crew seldom pauses, and their values at the cut take little memory.
+_WIDE_BATCH = 256
 
 if TYPE_CHECKING:
     from tlcore import _core
@@ -439,6 +450,8 @@ class Trainer(Compiling):
         note_ignored_batch_size(source, batch_size)
         compiled = self._settle_to_predict(source)
         self._accept(None, source)
+        if isinstance(source, ArraySource) and not callbacks and verbose == 0 and steps is None:
+            source.widen(_WIDE_BATCH)
         listeners = _listeners(callbacks, self._model, verbose, 1, planned_steps(source, steps))
         outputs: list[FloatArray] = []
         self.stop_predicting = False
