@@ -301,7 +301,7 @@ clear_edges(const run *r)
     const size_t before = p->mid.left * wide;
     const size_t behind = before + p->mid.inner * wide;
     const size_t row = p->mid.width * wide;
-    for (size_t i = 0; i < p->chunk_panels * p->slots; i++) {
+    for (size_t i = 0; i < p->ring_panels * p->slots; i++) {
         float *at = r->scratch + p->ring_at + i * row;
         memset(at, 0, before * sizeof *at);
         memset(at + behind, 0, (row - behind) * sizeof *at);
@@ -329,31 +329,26 @@ copy_panel(const run *r, float *to, size_t panel, size_t row)
     }
 }
 
-/* Rows [from, to) of the middle, all panels of the chunk. */
+/* Rows [from, to) of the middle, one panel. */
 static void
-fill_ring(run *r, size_t from, size_t to, size_t panels)
+fill_ring(run *r, size_t panel, size_t from, size_t to)
 {
     const tl_fused *p = r->p;
     const size_t wide = panel_floats(p);
+    r->in_have = 0; /* another panel begins at an earlier row again */
     for (size_t row = from; row < to; row++) {
-        tl_panel_job job = {0};
-        if (p->produce != NULL) {
-            job = producing(r);
-            job.dst_stride = wide;
-            job.pixels = p->mid.inner;
-            find_source(r, &job, row);
+        float *dst = ring_row(r, panel, row) + p->mid.left * wide;
+        if (p->produce == NULL) {
+            copy_panel(r, dst, panel, row);
+            continue;
         }
-        for (size_t panel = r->chunk; panel < r->chunk + panels; panel++) {
-            float *dst = ring_row(r, panel, row) + p->mid.left * wide;
-            if (p->produce == NULL) {
-                copy_panel(r, dst, panel, row);
-                continue;
-            }
-            job.dst = dst;
-            job.channels = tl_panel_vectors(&p->middle, panel, p->micro->width) *
-                           p->micro->width; /* padding becomes zero, or relu of it */
-            produce_panel(r, &job, panel);
-        }
+        tl_panel_job job = producing(r);
+        find_source(r, &job, row);
+        job.dst = dst;
+        job.dst_stride = wide;
+        job.pixels = p->mid.inner;
+        job.channels = tl_panel_vectors(&p->middle, panel, p->micro->width) * p->micro->width;
+        produce_panel(r, &job, panel);
     }
 }
 
@@ -439,12 +434,14 @@ project(const run *r, const float *src, size_t src_stride, size_t k, size_t dept
 
 /* --- blocks ----------------------------------------------------------------------------- */
 
-/* Rows [begin, end) of outputs, tile by tile, all channels of the middle at once. */
+/* Rows [begin, end) of outputs, tile by tile, all channels of the middle at once: panel after
+ * panel, so that the depthwise convolution finds what was just produced in the first cache
+ * level.
+ */
 static void
 run_rows(run *r, size_t begin, size_t end)
 {
     const tl_fused *p = r->p;
-    const size_t wide = panel_floats(p);
     const size_t stride = p->middle.padded;
     float *tile = r->scratch + p->tile_at;
     size_t have = first_row(p, begin);
@@ -453,11 +450,10 @@ run_rows(run *r, size_t begin, size_t end)
         const size_t stop = row + p->tile_rows < end ? row + p->tile_rows : end;
         const size_t need = needed_rows(p, stop);
         const size_t from = have > first_row(p, row) ? have : first_row(p, row);
-        fill_ring(r, from, need, p->middle.count);
-        have = need > have ? need : have;
-        for (size_t y = row; y < stop; y++) {
-            for (size_t panel = 0; panel < p->middle.count; panel++) {
-                const size_t column = panel * wide;
+        for (size_t panel = 0; panel < p->middle.count; panel++) {
+            const size_t column = panel * panel_floats(p);
+            fill_ring(r, panel, from, need);
+            for (size_t y = row; y < stop; y++) {
                 if (p->project != NULL) {
                     const size_t at = (y - row) * p->out_width * stride + column;
                     depthwise_row(r, tile + at, stride, stride - column, panel, y);
@@ -467,6 +463,7 @@ run_rows(run *r, size_t begin, size_t end)
                 }
             }
         }
+        have = need > have ? need : have;
         if (p->project != NULL) {
             project(r, tile, stride, 0, p->middle.channels, row * p->out_width,
                     (stop - row) * p->out_width, 0, p->out.count);
@@ -474,18 +471,18 @@ run_rows(run *r, size_t begin, size_t end)
     }
 }
 
-/* A chunk of the middle over the whole picture: its depthwise outputs. */
+/* Panels of the middle over the whole picture: their depthwise outputs. */
 static void
 run_chunk(run *r, float *dst, size_t dst_stride, size_t first, size_t panels)
 {
     const tl_fused *p = r->p;
-    r->chunk = first;
-    r->in_have = 0;
-    fill_ring(r, 0, p->mid.height, panels);
-    for (size_t y = 0; y < p->out_height; y++) {
-        for (size_t i = 0; i < panels; i++) {
-            depthwise_row(r, dst + y * p->out_width * dst_stride + i * panel_floats(p),
-                          dst_stride, panel_floats(p), first + i, y);
+    const size_t wide = panel_floats(p);
+    for (size_t i = 0; i < panels; i++) {
+        r->chunk = first + i; /* the ring holds one panel */
+        fill_ring(r, first + i, 0, p->mid.height);
+        for (size_t y = 0; y < p->out_height; y++) {
+            depthwise_row(r, dst + y * p->out_width * dst_stride + i * wide, dst_stride, wide,
+                          first + i, y);
         }
     }
 }

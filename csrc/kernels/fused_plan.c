@@ -164,11 +164,13 @@ choose_tiles(tl_fused *p)
     size_t rows = smaller(larger(FIRST_LEVEL / row, 1), p->out_height);
 
     p->chunk_panels = p->middle.count;
+    p->ring_panels = p->middle.count;
     p->tile_rows = rows;
     p->slots = (rows - 1) * stride + 3;
     if (ring_row * p->mid.height <= SECOND_LEVEL && p->middle.count > 1 && p->project != NULL &&
         weights_are_dearer(p, rows)) {
         p->by_chunks = true;
+        p->ring_panels = 1;
         p->chunk_panels = smaller(larger(CHUNK / panel, 1), p->middle.count);
         p->tile_rows = p->out_height;
         p->slots = p->mid.height;
@@ -207,7 +209,7 @@ lay_out_scratch(tl_fused *p)
                        p->in_channels));
     }
     if (p->depthwise != NULL) {
-        TL_TRY(reserve(total, &p->ring_at, p->chunk_panels * p->slots, p->mid.width, panel));
+        TL_TRY(reserve(total, &p->ring_at, p->ring_panels * p->slots, p->mid.width, panel));
         TL_TRY(reserve(total, &p->zeros_at, 1, p->mid.width, panel));
         TL_TRY(
             reserve(total, &p->tile_at, p->tile_rows, p->out_width, p->chunk_panels * panel));

@@ -48,10 +48,11 @@ typedef struct tl_fused {
     tl_panels out;    /* channels of dst */
 
     /* A tile is so many rows of outputs. In one tile the whole image is done chunk after chunk
-     * of the middle channels, and the ring holds one chunk; else the ring holds all of them. */
+     * of the middle channels, and the ring holds one panel; else the ring holds all of them. */
     bool by_chunks;
     size_t tile_rows;
     size_t slots;        /* rows in the ring */
+    size_t ring_panels;  /* panels in the ring: one where all its rows are done at once */
     size_t chunk_panels; /* panels of the middle that are projected at once */
 
     /* floats in scratch */

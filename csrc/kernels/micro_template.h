@@ -13,6 +13,7 @@
 
 /* A panel of the ring: constant, so that a pixel's neighbours need no arithmetic to be found.
  */
+#define TILES_9(n) TILES_7(n) TILE(8, n) TILE(9, n)
 enum { MAX_PIXELS = 14, DEPTHWISE_PIXELS = 7, PANEL = WIDEST * WIDTH };
 
 INLINE vec
