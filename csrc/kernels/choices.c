@@ -43,6 +43,22 @@ describe(tl_isa isa, const tl_block *block)
     return r;
 }
 
+/* What most inverted residuals got that were measured on this instruction set. */
+static tl_choice
+usual_choice(tl_isa isa)
+{
+    size_t counts[TL_CHOICE_ONEDNN + 1] = {0};
+    tl_choice most = TL_CHOICE_FUSED;
+    for (const row *known = rows; known->height > 0; known++) {
+        counts[known->choice] +=
+            known->isa == isa && known->pattern == TL_PATTERN_INVERTED_RESIDUAL;
+    }
+    for (tl_choice choice = TL_CHOICE_FUSED; choice <= TL_CHOICE_ONEDNN; choice++) {
+        most = counts[choice] > counts[most] ? choice : most;
+    }
+    return most;
+}
+
 tl_choice
 tl_choose(tl_isa isa, const tl_block *block)
 {
@@ -54,5 +70,5 @@ tl_choose(tl_isa isa, const tl_block *block)
             return known->choice;
         }
     }
-    return TL_CHOICE_FUSED;
+    return usual_choice(r.isa);
 }

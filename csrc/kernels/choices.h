@@ -17,7 +17,8 @@ typedef enum tl_pattern {
 
 typedef enum tl_choice { TL_CHOICE_FUSED, TL_CHOICE_SEPARATE, TL_CHOICE_ONEDNN } tl_choice;
 
-/* The measured choice for a block that tl_fused_match found; fused where none was measured. */
+/* The measured choice for a block that tl_fused_match found; for a shape that was not measured,
+ * what most shapes got on this instruction set. */
 tl_choice tl_choose(tl_isa isa, const tl_block *block);
 
 #endif
