@@ -43,10 +43,11 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def share_base(folder: Path, pictures: np.ndarray) -> tuple[Model, float]:
+def share_base(folder: Path, pictures: np.ndarray, alpha: float = 1.0) -> tuple[Model, float]:
     """Write the base for the peers into `folder`; the base and its GFLOP for one picture."""
-    base, origin = base_model(pictures)
-    print(f"MobileNetV2 1.0 at 224 without top: {origin}")
+    base, origin = base_model(pictures, alpha)
+    print(f"MobileNetV2 {alpha} at 224 without top: {origin}")
+    (folder / "alpha.txt").write_text(str(alpha), encoding="utf-8")
     base.save_weights(folder / "base.h5")
     steps, arrays, flop = base.network.lowered(), {}, 0.0
     for i, step in enumerate(steps):

@@ -18,7 +18,7 @@ __all__ = ["base_model", "demo", "set_statistics"]
 
 IMG_SIZE = 224
 IMG_SHAPE = (IMG_SIZE, IMG_SIZE, 3)
-WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
 SAMPLE = 32  # pictures that random weights are set from
 
 
@@ -106,7 +106,7 @@ def demo(folder: str | os.PathLike[str] = "demo") -> None:
         print(f"{path.stat().st_size / 2**20:8.2f} MiB  {path}")
 
 
-def base_model(pictures: ArrayLike) -> tuple[Model, str]:
+def base_model(pictures: ArrayLike, alpha: float = 1.0) -> tuple[Model, str]:
     """MobileNetV2 without its top, and a few words about its weights.
 
     With the ImageNet weights if they are on this machine, in a folder that `weights='imagenet'`
@@ -115,18 +115,21 @@ def base_model(pictures: ArrayLike) -> tuple[Model, str]:
     """
     from tlcore.weights import search_folders
 
+    name = WEIGHTS.format(alpha=alpha)
     for folder in search_folders():
-        if (folder / WEIGHTS).is_file():
+        if (folder / name).is_file():
             base = tlcore.applications.MobileNetV2(
-                input_shape=IMG_SHAPE, include_top=False, weights="imagenet"
+                input_shape=IMG_SHAPE, alpha=alpha, include_top=False, weights="imagenet"
             )
             return base, f"ImageNet weights, from {folder}"
-    base = tlcore.applications.MobileNetV2(input_shape=IMG_SHAPE, include_top=False, weights=None)
+    base = tlcore.applications.MobileNetV2(
+        input_shape=IMG_SHAPE, alpha=alpha, include_top=False, weights=None
+    )
     set_statistics(base, pictures)
     return base, (
         f"random weights, its batch norms set from {len(np.asarray(pictures))} pictures: it shows "
         "how things work and how long they take, but it has learned nothing to build on. For real "
-        f"answers put {WEIGHTS} into a folder and name that in TLCORE_WEIGHTS"
+        f"answers put {name} into a folder and name that in TLCORE_WEIGHTS"
     )
 
 

@@ -9,12 +9,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 from protocol import serve
-from shared import FOLDER, THREADS, pictures
+from shared import ALPHA, FOLDER, THREADS, pictures
 
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 base = keras.applications.MobileNetV2(
-    input_shape=(224, 224, 3), include_top=False, weights=str(FOLDER / "base.h5")
+    input_shape=(224, 224, 3), alpha=ALPHA, include_top=False, weights=str(FOLDER / "base.h5")
 )
 (FOLDER / "base.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(base).convert())
 
