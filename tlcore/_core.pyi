@@ -129,6 +129,7 @@ class Network:
         divide: float = 1,
         scale: float = 1,
         offset: float = 0,
+        finite: bool = False,
     ) -> FloatArray:
         """Value of node `stop` for a batch of values of node `start` (n, *shape) -> (n, *shape).
 
@@ -138,6 +139,7 @@ class Network:
         An array of uint8 is read as it is, without a copy as floats, where `start` is the input:
         a byte means (byte / divide) * scale + offset, each operation rounded to float32, bit for
         bit what pixels_to_float makes of it. With other input the three are a ValueError.
+        With `finite`, values of `start` that hold NaN or infinity are a ValueError.
         """
     def cut(self, trainable: Sequence[bool]) -> int:
         """The node after which training starts, given one flag for each parameter tensor.

@@ -548,10 +548,29 @@ make_floats(const image *x)
     }
 }
 
+/* Where the caller asks for it. The image is read anyway, and then lies in the cache. */
+static tl_status
+check_finite(const image *x)
+{
+    const uint32_t exponent = 0x7f800000U;
+    const float *numbers = x->src.numbers;
+    uint32_t found = 0;
+    if (numbers == NULL || !x->src.finite) {
+        return TL_OK;
+    }
+    for (size_t i = 0; i < x->program->src_count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &numbers[i], sizeof bits);
+        found |= (bits & exponent) == exponent;
+    }
+    return found == 0 ? TL_OK : tl_fail(TL_BAD_VALUE, "an image holds NaN or infinity");
+}
+
 static tl_status
 run_alone(const image *x)
 {
     tl_status status = TL_OK;
+    TL_TRY(check_finite(x));
     make_floats(x);
     for (size_t i = 0; i < x->program->stage_count; i++) {
         tl_work work = {.whole = true};
@@ -592,7 +611,7 @@ claim_part(atomic_size_t *begun, size_t parts, size_t own)
 static tl_status
 run_shared(const image *x, executor *leader, size_t member, size_t parts)
 {
-    tl_status status = TL_OK;
+    tl_status status = member == 0 ? check_finite(x) : TL_OK;
     size_t before = 0; /* parts of the phases so far */
     size_t phase = 0;
     for (size_t i = 0; i < x->program->stage_count; i++) {
@@ -697,18 +716,32 @@ share_out(running *job, size_t count)
     return TL_OK;
 }
 
+/* Where start is stop. */
+static tl_status
+copy_images(const tl_program *program, float *dst, const tl_images *src, size_t count)
+{
+    tl_status status = TL_OK;
+    for (size_t i = 0; i < count; i++) {
+        const image x = {.program = program,
+                         .src = tl_images_from(src, i * program->src_count)};
+        TL_TRY(check_finite(&x));
+    }
+    for (size_t i = 0; src->numbers == NULL && i < count * program->dst_count; i++) {
+        dst[i] = src->values[src->pixels[i]];
+    }
+    if (src->numbers != NULL) {
+        memcpy(dst, src->numbers, count * program->dst_count * sizeof *dst);
+    }
+done:
+    return status;
+}
+
 tl_status
 tl_program_run(tl_program *program, float *dst, const tl_images *src, size_t count)
 {
     running job = {.program = program, .dst = dst, .src = *src};
     if (program->lowered->count == 0) {
-        for (size_t i = 0; src->numbers == NULL && i < count * program->dst_count; i++) {
-            dst[i] = src->values[src->pixels[i]];
-        }
-        if (src->numbers != NULL) {
-            memcpy(dst, src->numbers, count * program->dst_count * sizeof *dst);
-        }
-        return TL_OK;
+        return copy_images(program, dst, src, count);
     }
     tl_status status = share_out(&job, count);
     if (status == TL_OK) {

@@ -44,7 +44,8 @@ void tl_network_touch(tl_network *network, const bool *params);
 tl_status tl_network_run(tl_network *network, float *dst, const float *src, size_t count,
                          size_t start, size_t stop);
 
-/* The same from floats or bytes; bytes only where start is the input, else TL_BAD_VALUE. */
+/* The same from floats or bytes. TL_BAD_VALUE for bytes where start is not the input, and for
+ * images that are not finite where that is asked for. */
 tl_status tl_network_run_images(tl_network *network, float *dst, const tl_images *src,
                                 size_t count, size_t start, size_t stop);
 

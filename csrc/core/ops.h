@@ -48,6 +48,7 @@ typedef struct tl_images {
     const float *numbers;  /* NULL: pixels */
     const uint8_t *pixels; /* only of the input of a graph */
     const float *values;   /* 256 */
+    bool finite;           /* refuse images with NaN or infinity */
 } tl_images;
 
 /* The images from the one whose numbers begin `behind` numbers or bytes later. */
@@ -58,6 +59,7 @@ tl_images_from(const tl_images *images, size_t behind)
         .numbers = images->numbers == NULL ? NULL : images->numbers + behind,
         .pixels = images->pixels == NULL ? NULL : images->pixels + behind,
         .values = images->values,
+        .finite = images->finite,
     };
 }
 

@@ -242,12 +242,12 @@ images_from(tl_images *images, PyObject *x, size_t start, const tl_shape *shape,
     return rows;
 }
 
-/* Network.run(x, start=0, stop=-1, *, divide=1, scale=1, offset=0) -> values of stop. New
- * array, or NULL with an exception. */
+/* Network.run(x, start=0, stop=-1, *, divide=1, scale=1, offset=0, finite=False) -> values of
+ * stop. New array, or NULL with an exception. */
 static PyObject *
 network_run(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "start", "stop", "divide", "scale", "offset", NULL};
+    static char *names[] = {"x", "start", "stop", "divide", "scale", "offset", "finite", NULL};
     NetworkObject *self = (NetworkObject *)op;
     PyObject *x;
     PyObject *start = NULL;
@@ -255,15 +255,18 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
     PyObject *divide = NULL;
     PyObject *scale = NULL;
     PyObject *offset = NULL;
+    PyObject *finite = NULL;
+    bool must_be_finite = false;
     byte_meaning meaning;
     tl_images images;
     stretch nodes;
     PyArrayObject *src = NULL; /* owned */
     PyArrayObject *dst = NULL; /* owned, and the result once it is filled */
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO$OOO:run", names, &x, &start, &stop,
-                                     &divide, &scale, &offset) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|OO$OOOO:run", names, &x, &start, &stop,
+                                     &divide, &scale, &offset, &finite) ||
         read_stretch(&nodes, self, start, stop) < 0 ||
-        read_meaning(&meaning, divide, scale, offset) < 0) {
+        read_meaning(&meaning, divide, scale, offset) < 0 ||
+        (finite != NULL && tl_flag_from(&must_be_finite, finite) < 0)) {
         return NULL;
     }
     const tl_graph *graph = tl_network_graph(self->network);
@@ -275,6 +278,7 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
     if (src == NULL) {
         goto done;
     }
+    images.finite = must_be_finite;
     const size_t rows = (size_t)PyArray_DIM(src, 0);
     dst = tl_new_array((npy_intp)rows, dst_shape);
     if (dst == NULL) {

@@ -30,22 +30,35 @@ def check_pictures(x: Any, shape: tuple[int, ...]) -> Array:
 
     Raises ValueError with a sentence that names what was given and what is allowed.
     """
+    pictures = as_pictures(x, shape)
+    check_finite(pictures)
+    return pictures
+
+
+def as_pictures(x: Any, shape: tuple[int, ...]) -> Array:
+    """The same, but the values are not looked at."""
     pictures = np.asarray(x)
     if pictures.dtype.kind not in "fiub":
         raise ValueError(f"x must hold numbers, got an array of {pictures.dtype}.")
     check_shape(pictures.shape, shape)
     if pictures.dtype != np.uint8:
         pictures = pictures.astype(np.float32, copy=False)
-        # The sum is quicker than a look at each number, and finite only if all are, or nearly so.
-        with np.errstate(over="ignore", invalid="ignore"):
-            suspect = not np.isfinite(pictures.sum())
-        if suspect and not np.isfinite(pictures).all():
-            row = int(np.argmin(np.isfinite(pictures).reshape(len(pictures), -1).all(axis=1)))
-            raise ValueError(
-                f"x holds NaN or infinity (in image {row} of its batch); every pixel must be a "
-                "finite number."
-            )
     return np.ascontiguousarray(pictures)
+
+
+def check_finite(pictures: Array) -> None:
+    """Raise a ValueError that names the first picture with NaN or infinity."""
+    if pictures.dtype == np.uint8:
+        return
+    # The sum is quicker than a look at each number, and finite only if all are, or nearly so.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = not np.isfinite(pictures.sum())
+    if suspect and not np.isfinite(pictures).all():
+        row = int(np.argmin(np.isfinite(pictures).reshape(len(pictures), -1).all(axis=1)))
+        raise ValueError(
+            f"x holds NaN or infinity (in image {row} of its batch); every pixel must be a "
+            "finite number."
+        )
 
 
 def check_shape(given: tuple[int, ...], shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlcore import _core, losses, metrics
-from tlcore.training.arguments import check_pictures
+from tlcore.training.arguments import as_pictures, check_finite, check_pictures
 from tlcore.training.data import Array, Batch, Stream
 from tlcore.training.kept_features import KeptFeatures
 from tlcore.utils.notes import note
@@ -88,20 +88,27 @@ class Prefix:
         Weights may be set between the way to the cut and the rest; the batch is then done again.
         """
         if self._cut == 0:
-            return self._network.run(check_pictures(batch.read(None), self._input_shape))
+            return self._run(batch.read(None), -1)
         for _ in range(_TRIES):
             before = self.stamp()
             outputs = self._network.run(self.features(batch), self._cut)
             if self.stamp() == before:
                 return outputs
-        return self._network.run(check_pictures(batch.read(None), self._input_shape))
+        return self._run(batch.read(None), -1)
 
     def run(self, x: Any) -> FloatArray:
         """The values at the cut of these pictures, computed."""
-        pictures = check_pictures(x, self._input_shape)
         if self._cut == 0:
-            return pictures.astype(np.float32, copy=False)
-        return self._network.run(pictures, 0, self._cut)
+            return check_pictures(x, self._input_shape).astype(np.float32, copy=False)
+        return self._run(x, self._cut)
+
+    def _run(self, x: Any, stop: int) -> FloatArray:
+        pictures = as_pictures(x, self._input_shape)
+        try:
+            return self._network.run(pictures, 0, stop, finite=True)
+        except ValueError:
+            check_finite(pictures)  # which says where
+            raise
 
 
 def walk(stream: Stream, steps: int | None, prefix: Prefix, *, across: bool) -> Iterator[Batch]:
