@@ -18,7 +18,7 @@ __all__ = ["base_model", "demo", "set_statistics"]
 
 IMG_SIZE = 224
 IMG_SHAPE = (IMG_SIZE, IMG_SIZE, 3)
-WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{alpha}_224_no_top.h5"
+WEIGHTS = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 SAMPLE = 32  # pictures that random weights are set from
 
 
@@ -115,7 +115,7 @@ def base_model(pictures: ArrayLike, alpha: float = 1.0) -> tuple[Model, str]:
     """
     from tlcore.weights import search_folders
 
-    name = WEIGHTS.format(alpha=alpha)
+    name = WEIGHTS.replace("1.0", str(alpha))
     for folder in search_folders():
         if (folder / name).is_file():
             base = tlcore.applications.MobileNetV2(

@@ -19,6 +19,7 @@ from tlcore.training._checks import whole
 from tlcore.training.kept_features import ScopedKey
 
 Array: TypeAlias = NDArray[Any]
+Rule: TypeAlias = tuple[float, float, float]  # divide, scale, offset
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -37,6 +38,8 @@ class PictureIterator(Protocol):
     def batch_indices(self, i: int) -> Array: ...
     def load(self, indices: Array) -> Array: ...
     def prefetch(self, indices: Array) -> Any: ...
+    def bytes_rule(self) -> Rule | None: ...
+    def prefetch_bytes(self, indices: Array) -> Any: ...
     def targets(self, indices: Array) -> Array | None: ...
     def sample_weights(self, indices: Array) -> Array | None: ...
     def keys(self, indices: Array) -> list[Hashable] | None: ...
@@ -68,6 +71,11 @@ class Batch:
         """The weights, None if there are none."""
         return self._sample_weight
 
+    @property
+    def rule(self) -> Rule | None:
+        """What the bytes that `read` gives mean; None if it gives pictures as they are meant."""
+        return None
+
     def begin(self, rows: Sequence[int] | None) -> None:
         """Start reading these rows (None: all) in the background, if that can be."""
 
@@ -89,6 +97,7 @@ class _PictureBatch(Batch):
         self._indices = indices
         self._rows: Sequence[int] = ()
         self._future: Any = None
+        self._rule = iterator.bytes_rule()
         self.size = len(indices)
         self.keys = keys
 
@@ -103,15 +112,26 @@ class _PictureBatch(Batch):
     def begin(self, rows: Sequence[int] | None) -> None:
         self._rows = range(self.size) if rows is None else rows
         if len(self._rows):
-            self._future = self._iterator.prefetch(self._indices[np.asarray(self._rows)])
+            self._future = self._prefetch(self._rows)
+
+    @property
+    def rule(self) -> Rule | None:
+        return self._rule
+
+    def _prefetch(self, rows: Sequence[int]) -> Any:
+        indices = self._indices[np.asarray(rows, dtype=np.intp)]
+        if self._rule is None:
+            return self._iterator.prefetch(indices)
+        return self._iterator.prefetch_bytes(indices)
 
     def read(self, rows: Sequence[int] | None) -> Array:
         wanted = range(self.size) if rows is None else rows
         begun = {row: place for place, row in enumerate(self._rows)}
         if self._future is None or any(row not in begun for row in wanted):
             self.cancel()
-            return self._iterator.load(self._indices[np.asarray(wanted, dtype=np.intp)])
-        pictures: Array = self._future.result()
+            pictures: Array = self._prefetch(wanted).result()
+            return pictures
+        pictures = self._future.result()
         self._future = None
         if len(wanted) == len(begun):
             return pictures

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tlcore import _core, losses, metrics
 from tlcore.training.arguments import as_pictures, check_finite, check_pictures
-from tlcore.training.data import Array, Batch, Stream
+from tlcore.training.data import Array, Batch, Rule, Stream
 from tlcore.training.kept_features import KeptFeatures
 from tlcore.utils.notes import note
 
@@ -70,13 +70,13 @@ class Prefix:
     def features(self, batch: Batch) -> FloatArray:
         """(n, ...) values at the cut."""
         if self._kept is None or batch.keys is None:
-            return self.run(batch.read(None))
+            return self._to_cut(batch, None)
         stamp = self.stamp()
         self._kept.renew(stamp)
         features = np.empty((batch.size, *self._shape), np.float32)
         missing = self._kept.take(stamp, batch.keys, features)
         if missing:
-            fresh = self.run(batch.read(missing))
+            fresh = self._to_cut(batch, missing)
             features[missing] = fresh
             if self.stamp() == stamp:  # nobody set weights meanwhile
                 self._kept.add(stamp, [batch.keys[row] for row in missing], fresh)
@@ -88,24 +88,34 @@ class Prefix:
         Weights may be set between the way to the cut and the rest; the batch is then done again.
         """
         if self._cut == 0:
-            return self._run(batch.read(None), -1)
+            return self._run(batch.read(None), -1, batch.rule)
         for _ in range(_TRIES):
             before = self.stamp()
             outputs = self._network.run(self.features(batch), self._cut)
             if self.stamp() == before:
                 return outputs
-        return self._run(batch.read(None), -1)
+        return self._run(batch.read(None), -1, batch.rule)
 
-    def run(self, x: Any) -> FloatArray:
-        """The values at the cut of these pictures, computed."""
-        if self._cut == 0:
-            return check_pictures(x, self._input_shape).astype(np.float32, copy=False)
-        return self._run(x, self._cut)
+    def _to_cut(self, batch: Batch, rows: Sequence[int] | None) -> FloatArray:
+        """The values at the cut of these rows (None: all), computed."""
+        x, rule = batch.read(rows), batch.rule
+        if self._cut > 0:
+            return self._run(x, self._cut, rule)
+        pictures = check_pictures(x, self._input_shape)
+        if rule is None:
+            return pictures.astype(np.float32, copy=False)
+        meant = np.empty(pictures.shape, np.float32)
+        _core.pixels_to_float(meant, pictures, *rule)
+        return meant
 
-    def _run(self, x: Any, stop: int) -> FloatArray:
+    def _run(self, x: Any, stop: int, rule: Rule | None) -> FloatArray:
+        """Node `stop` for pictures, or for bytes that mean pictures by `rule`."""
         pictures = as_pictures(x, self._input_shape)
+        divide, scale, offset = rule or (1.0, 1.0, -0.0)
         try:
-            return self._network.run(pictures, 0, stop, finite=True)
+            if pictures.dtype != np.uint8:
+                return self._network.run(pictures, 0, stop, finite=True)
+            return self._network.run(pictures, 0, stop, divide=divide, scale=scale, offset=offset)
         except ValueError:
             check_finite(pictures)  # which says where
             raise

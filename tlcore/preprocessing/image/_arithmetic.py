@@ -90,7 +90,13 @@ def reader(
 def write_pixels(
     dst: NDArray[Any], src: NDArray[Any], rule: Rule, generator: ImageDataGenerator | None
 ) -> None:
-    """`dst` = `src` by `rule`: in C for bytes to float32, otherwise in NumPy with equal results."""
+    """`dst` = `src` by `rule`: in C for bytes to float32, otherwise in NumPy with equal results.
+
+    Bytes to bytes: the rule is for whoever reads them.
+    """
+    if dst.dtype == np.uint8 and src.dtype == np.uint8:
+        dst[...] = src
+        return
     if src.dtype == np.uint8 and dst.dtype == np.float32:
         from tlcore import _core
 

@@ -203,7 +203,21 @@ class DirectoryIterator(PictureIterator):
         return found
 
     def _job(self, indices: Indices) -> _FilesJob:
-        return _FilesJob(self, indices)
+        return _FilesJob(self, indices, np.dtype(self.dtype))
+
+    def bytes_rule(self) -> Rule | None:
+        # Grey pictures may have 16 bits. A subclass with a `load` of its own is asked for that.
+        if (
+            self.color_mode == "grayscale"
+            or self.save_to_dir is not None
+            or np.dtype(self.dtype) != np.float32
+            or type(self).load is not PictureIterator.load
+        ):
+            return None
+        return pixel_rule(self.image_data_generator)
+
+    def _bytes_job(self, indices: Indices) -> _FilesJob:
+        return _FilesJob(self, indices, np.dtype(np.uint8))
 
     def _batch(self, indices: Indices, x: NDArray[Any]) -> Any:
         # Not `targets`, which would read the pictures again.
@@ -230,16 +244,18 @@ class DirectoryIterator(PictureIterator):
 class _FilesJob:
     """A batch of picture files: decoded in the crew, finished by whoever wants it."""
 
-    def __init__(self, iterator: DirectoryIterator, indices: Indices) -> None:
+    def __init__(self, iterator: DirectoryIterator, indices: Indices, dtype: np.dtype[Any]) -> None:
         self._iterator = iterator
         self._indices = indices
+        self._dtype = dtype
         self._shape = (len(indices), *iterator.image_shape)
-        self.nbytes = int(np.prod(self._shape)) * max(4, np.dtype(iterator.dtype).itemsize)
+        each = 1 if dtype == np.uint8 else max(4, dtype.itemsize)
+        self.nbytes = int(np.prod(self._shape)) * each
 
     def begin(self) -> list[Future[Any]]:
         iterator = self._iterator
         rule = pixel_rule(iterator.image_data_generator)
-        self._dst = np.empty(self._shape, dtype=iterator.dtype)
+        self._dst = np.empty(self._shape, dtype=self._dtype)
         return [
             submit(iterator._decode, iterator._filepaths[j], dst, rule)
             for j, dst in zip(self._indices, self._dst, strict=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.preprocessing.image._arithmetic import is_pure
+from tlcore.preprocessing.image._arithmetic import Rule, is_pure
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import Job, ReadAhead, Reading
 from tlcore.utils.locks import new_rlock
@@ -189,6 +189,20 @@ class PictureIterator(Iterator):
         of the results taken as a fixed amount of memory allows.
         """
         return self._ahead.enter(self._job(self._checked(indices)))
+
+    def bytes_rule(self) -> Rule | None:
+        """How `prefetch_bytes` gives the pictures of `prefetch`; None where it cannot.
+
+        A byte b means (b / divide) * scale + offset in float32, the rule being these three.
+        """
+        return None
+
+    def prefetch_bytes(self, indices: ArrayLike) -> Reading:
+        """As `prefetch`, but pictures are uint8, not yet standardised. Only with a `bytes_rule`."""
+        return self._ahead.enter(self._bytes_job(self._checked(indices)))
+
+    def _bytes_job(self, indices: Indices) -> Job:
+        raise NotImplementedError
 
     def targets(self, indices: ArrayLike) -> Any:
         """What the batch of these samples holds as `y`; None if it holds none."""
