@@ -45,6 +45,7 @@ struct tl_program {
     size_t activation_bytes; /* of an executor; what follows lies at these offsets */
     size_t input_offset;     /* floats made from bytes, for kernels that cannot read these */
     bool makes_floats;       /* there is such a kernel */
+    bool checks_finite;      /* some kernel does so with the whole input */
     size_t shared_offset;
     size_t scratch_offset;
     size_t executor_bytes;
@@ -174,6 +175,8 @@ plan_memory(tl_program *program, bool from_input)
         shared = made->kernel.shared_bytes > shared ? made->kernel.shared_bytes : shared;
         TL_TRY(tl_layout_add(&packed_layout, &made->packed_offset, made->kernel.packed_bytes));
         program->phase_count += made->kernel.phases == 0 ? 1 : made->kernel.phases;
+        program->checks_finite |=
+            made->block.steps[0].src == TL_NONE && made->kernel.checks_finite;
     }
     TL_TRY(tl_layout_add(&executor_layout, &offset, activations));
     program->activation_bytes = activations;
@@ -517,6 +520,7 @@ describe_work(tl_work *work, const image *x, const stage *made)
         work->pixels = x->src.pixels;
         work->values = x->src.values;
     }
+    work->finite = src == TL_NONE && made->kernel.checks_finite && x->src.finite;
     if (last->has_residual) {
         work->residual = last->residual == TL_NONE ? input : value_at(x, last->residual);
     }
@@ -548,14 +552,14 @@ make_floats(const image *x)
     }
 }
 
-/* Where the caller asks for it. The image is read anyway, and then lies in the cache. */
+/* Where the caller asks for it, and no kernel does it on the way. */
 static tl_status
 check_finite(const image *x)
 {
     const uint32_t exponent = 0x7f800000U;
     const float *numbers = x->src.numbers;
     uint32_t found = 0;
-    if (numbers == NULL || !x->src.finite) {
+    if (numbers == NULL || !x->src.finite || x->program->checks_finite) {
         return TL_OK;
     }
     for (size_t i = 0; i < x->program->src_count; i++) {
@@ -563,7 +567,7 @@ check_finite(const image *x)
         memcpy(&bits, &numbers[i], sizeof bits);
         found |= (bits & exponent) == exponent;
     }
-    return found == 0 ? TL_OK : tl_fail(TL_BAD_VALUE, "an image holds NaN or infinity");
+    return found == 0 ? TL_OK : tl_fail(TL_BAD_VALUE, TL_NOT_FINITE);
 }
 
 static tl_status

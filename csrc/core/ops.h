@@ -28,6 +28,8 @@ typedef struct tl_block {
     size_t count; /* at least 1 */
 } tl_block;
 
+#define TL_NOT_FINITE "an image holds NaN or infinity"
+
 enum { TL_MAX_PHASES = 2, TL_MAX_BLOCK = 3 };
 
 typedef struct tl_kernel {
@@ -37,6 +39,7 @@ typedef struct tl_kernel {
     size_t shared_bytes;  /* what one phase leaves for the next; one an image */
     bool adds_in_place;   /* the residual lies in dst, and dst may take its place over */
     bool takes_pixels;    /* can read bytes as well as floats */
+    bool checks_finite;   /* reads all of src and can refuse NaN and infinity in it */
     /* How one image can be shared out among threads: in phases, one after the other, each of
      * so many units. 0 phases: it cannot. */
     size_t phases;
@@ -69,6 +72,7 @@ typedef struct tl_work {
     const float *src;
     const uint8_t *pixels; /* in place of src where the kernel takes_pixels, or NULL */
     const float *values;   /* 256: what each byte means */
+    bool finite;           /* refuse src with NaN or infinity; where the kernel checks_finite */
     const float *residual; /* added; already in dst where the kernel adds_in_place */
     void *shared;
     bool whole;

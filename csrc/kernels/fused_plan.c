@@ -90,7 +90,7 @@ static tl_panels
 cut(size_t channels, size_t vectors, const tl_micro *micro)
 {
     const size_t all = (channels + micro->width - 1) / micro->width;
-    return (tl_panels){channels, vectors, (all + vectors - 1) / vectors, all * micro->width};
+    return (tl_panels){channels, vectors, (all + vectors - 1) / vectors, all * micro->width, 0};
 }
 
 /* The widest panel that cuts the channels evenly, if there is one of more than a vector. */
@@ -105,6 +105,20 @@ cut_evenly(size_t channels, const tl_micro *micro)
         }
     }
     return cut(channels, widest, micro);
+}
+
+/* Panels of two vectors, and one of pairs for the rest where halves of a vector are left. */
+static bool
+cut_pairs(tl_panels *panels, size_t channels, size_t depth, const tl_micro *micro)
+{
+    const size_t whole = 2 * micro->width;
+    const size_t rest = channels % whole;
+    if (micro->multiply_pairs == NULL || rest == 0 || rest % (micro->width / 2) != 0 ||
+        depth % 2 != 0) {
+        return false;
+    }
+    *panels = (tl_panels){channels, 2, channels / whole + 1, channels, rest};
+    return true;
 }
 
 /* --- tiles ------------------------------------------------------------------------------ */
@@ -149,9 +163,9 @@ weights_are_dearer(const tl_fused *p, size_t rows)
 }
 
 enum {
-    FIRST_LEVEL = 8 * 1024,   /* floats of the first cache level that a tile may fill */
-    SECOND_LEVEL = 96 * 1024, /* and of the second that a ring may */
-    CHUNK = 96,               /* channels: so deep that loading and storing sums costs little */
+    TILE = 24 * 1024,      /* floats: project finds them in the second cache level */
+    ONE_PANEL = 96 * 1024, /* floats of a ring for all rows of one panel, at most */
+    CHUNK = 192,           /* channels: so deep that loading and storing sums costs little */
 };
 
 static void
@@ -160,21 +174,23 @@ choose_tiles(tl_fused *p)
     const size_t stride = p->depthwise->strides[0];
     const size_t row = p->out_width * p->middle.padded;
     const size_t panel = p->middle.vectors * p->micro->width;
-    const size_t ring_row = p->mid.width * panel;
-    size_t rows = smaller(larger(FIRST_LEVEL / row, 1), p->out_height);
+    const size_t rows = smaller(larger(TILE / row, 1), p->out_height);
 
-    p->chunk_panels = p->middle.count;
-    p->ring_panels = p->middle.count;
-    p->tile_rows = rows;
-    p->slots = (rows - 1) * stride + 3;
-    if (ring_row * p->mid.height <= SECOND_LEVEL && p->middle.count > 1 && p->project != NULL &&
-        weights_are_dearer(p, rows)) {
-        p->by_chunks = true;
+    p->by_chunks = !p->edged && p->project != NULL && p->middle.count > 1 &&
+                   p->mid.width * panel * p->mid.height <= ONE_PANEL &&
+                   weights_are_dearer(p, rows);
+    if (p->by_chunks) {
         p->ring_panels = 1;
         p->chunk_panels = smaller(larger(CHUNK / panel, 1), p->middle.count);
         p->tile_rows = p->out_height;
         p->slots = p->mid.height;
+    } else {
+        p->ring_panels = p->middle.count;
+        p->chunk_panels = p->middle.count;
+        p->tile_rows = rows;
+        p->slots = (rows - 1) * stride + 3;
     }
+    p->tile_stride = p->chunk_panels * panel;
 }
 
 /* --- the plan --------------------------------------------------------------------------- */
@@ -205,14 +221,12 @@ lay_out_scratch(tl_fused *p)
     size_t *total = &p->scratch_floats;
     if (p->edged) {
         /* one row more: that of zeros */
-        TL_TRY(reserve(total, &p->in_rows_at, p->produce->kernel[0] + 1, p->in.width,
-                       p->in_channels));
+        TL_TRY(reserve(total, &p->in_rows_at, p->in_slots + 1, p->in.width, p->in_channels));
     }
     if (p->depthwise != NULL) {
         TL_TRY(reserve(total, &p->ring_at, p->ring_panels * p->slots, p->mid.width, panel));
         TL_TRY(reserve(total, &p->zeros_at, 1, p->mid.width, panel));
-        TL_TRY(
-            reserve(total, &p->tile_at, p->tile_rows, p->out_width, p->chunk_panels * panel));
+        TL_TRY(reserve(total, &p->tile_at, p->tile_rows, p->out_width, p->tile_stride));
     }
     if (p->pools) {
         TL_TRY(reserve(total, &p->tile_at, p->out_height, p->out_width,
@@ -238,9 +252,8 @@ lay_out_weights(tl_fused *p)
         TL_TRY(reserve(total, &p->depthwise_bias_at, 1, p->middle.count, panel));
     }
     if (p->project != NULL) {
-        TL_TRY(reserve(total, &p->project_at, 1, tl_shape_channels(&p->project->src_shape),
-                       p->out.padded));
-        TL_TRY(reserve(total, &p->project_bias_at, 1, 1, p->out.padded));
+        TL_TRY(reserve(total, &p->project_at, 1, p->depth, p->out.padded));
+        TL_TRY(reserve(total, &p->project_bias_at, 1, 1, p->out.padded + p->out.paired));
     }
 done:
     return status;
@@ -285,13 +298,21 @@ tl_fused_plan(tl_fused *plan, const tl_block *block, const tl_micro *micro)
         p.edged = !is_pointwise(p.produce);
         p.middle = cut(tl_shape_channels(&p.produce->dst_shape), micro->widest_panel, micro);
     }
-    if (p.project != NULL) {
-        p.out = cut_evenly(p.out_channels, micro);
-    }
     if (p.depthwise != NULL) {
         p.mid = edge_of(p.depthwise);
         p.middle = cut(tl_shape_channels(&p.depthwise->dst_shape), micro->widest_panel, micro);
         choose_tiles(&p);
+    }
+    if (p.project != NULL) {
+        p.depth = tl_shape_channels(&p.project->src_shape);
+        /* Pairs cannot take up a sum that rests in dst. */
+        if (p.by_chunks || p.pools || !cut_pairs(&p.out, p.out_channels, p.depth, micro)) {
+            p.out = cut_evenly(p.out_channels, micro);
+        }
+    }
+    if (p.edged) {
+        const size_t rows = p.depthwise != NULL ? p.slots : 1; /* of the middle, at once */
+        p.in_slots = (rows - 1) * p.produce->strides[0] + p.produce->kernel[0];
     }
     TL_TRY(lay_out_scratch(&p));
     TL_TRY(lay_out_weights(&p));

@@ -20,7 +20,8 @@ typedef struct tl_panels {
     size_t channels;
     size_t vectors; /* of a panel */
     size_t count;
-    size_t padded; /* channels, in whole vectors */
+    size_t padded; /* channels, in whole vectors but for those of pairs */
+    size_t paired; /* channels of the last panel if it is one of pairs (see micro.h), or 0 */
 } tl_panels;
 
 /* A row in memory with what surrounds it. */
@@ -46,12 +47,15 @@ typedef struct tl_fused {
     size_t out_width, out_height, out_channels;
     tl_panels middle; /* channels of the ring */
     tl_panels out;    /* channels of dst */
+    size_t depth;     /* channels that the project sums up */
 
     /* A tile is so many rows of outputs. In one tile the whole image is done chunk after chunk
      * of the middle channels, and the ring holds one panel; else the ring holds all of them. */
     bool by_chunks;
     size_t tile_rows;
+    size_t tile_stride;  /* floats from pixel to pixel of a tile */
     size_t slots;        /* rows in the ring */
+    size_t in_slots;     /* rows of the source that are copied in */
     size_t ring_panels;  /* panels in the ring: one where all its rows are done at once */
     size_t chunk_panels; /* panels of the middle that are projected at once */
 
@@ -71,12 +75,27 @@ tl_status tl_fused_plan(tl_fused *plan, const tl_block *block, const tl_micro *m
 /* The best micro-kernels that this CPU may use. */
 const tl_micro *tl_fused_micro(void);
 
+static inline bool
+tl_panel_is_paired(const tl_panels *panels, size_t panel)
+{
+    return panels->paired > 0 && panel + 1 == panels->count;
+}
+
+/* Channels of the panel, with those that only fill up its last vector. */
+static inline size_t
+tl_panel_channels(const tl_panels *panels, size_t panel, size_t width)
+{
+    const size_t whole = panels->vectors * width;
+    const size_t left = panels->padded - panel * whole;
+    return left < whole ? left : whole;
+}
+
 /* Vectors of the panel, which is the last one or not. */
 static inline size_t
 tl_panel_vectors(const tl_panels *panels, size_t panel, size_t width)
 {
-    const size_t left = panels->padded / width - panel * panels->vectors;
-    return left < panels->vectors ? left : panels->vectors;
+    return tl_panel_is_paired(panels, panel) ? 2 * panels->paired / width
+                                             : tl_panel_channels(panels, panel, width) / width;
 }
 
 #endif

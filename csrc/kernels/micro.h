@@ -6,6 +6,7 @@
 #ifndef TL_KERNELS_MICRO_H
 #define TL_KERNELS_MICRO_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/cpu.h"
@@ -31,6 +32,8 @@ typedef struct tl_panel_job {
     const float *bias;     /* vectors * width; NULL: dst is added to */
     const float *residual; /* as dst, or NULL */
     tl_function function;  /* linear, relu or relu6 */
+    const float *next;     /* what is read soon, brought near meanwhile */
+    size_t next_bytes;
 } tl_panel_job;
 
 /* dst[p, c] <- function(bias[c] + sum over i, j of src[i][p * stride + j, c] weights[i, j, c])
@@ -48,12 +51,19 @@ typedef struct tl_depthwise_job {
     tl_function function;
 } tl_depthwise_job;
 
+/* multiply_pairs does the same for a panel of half vectors: even lanes sum up what even inputs
+ * give, odd ones what odd inputs give, and both are added at the end. So no lane is idle, and
+ * an input is read with its neighbour. `vectors` is 1, 2 or 3, twice those of the channels,
+ * `depth` even, `weights` (depth / 2, channels, 2) and `bias` (channels, 2), with 0 for the odd
+ * lanes; there is always a bias. */
 typedef struct tl_micro {
     tl_isa isa;
     size_t width;        /* floats in a vector */
     size_t widest_panel; /* vectors of a panel, at most; what depthwise calls a panel */
     void (*multiply)(const tl_panel_job *job);
+    void (*multiply_pairs)(const tl_panel_job *job); /* NULL where nothing is won */
     void (*depthwise)(const tl_depthwise_job *job);
+    bool (*copy)(float *dst, const float *src, size_t count); /* whether all are finite */
 } tl_micro;
 
 extern const tl_micro tl_micro_avx512;

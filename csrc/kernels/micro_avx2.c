@@ -1,7 +1,7 @@
 /* AVX2 with FMA: 16 registers of 8 floats. */
 #include "kernels/micro.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -52,6 +52,7 @@ store_tail(float *to, vec x, size_t tail)
 #define PIXELS_2 6
 #define PIXELS_3 4
 #define PIXELS_4 4
+#define DEPTHWISE_PIXELS 7
 #define MICRO tl_micro_avx2
 #define ISA TL_ISA_AVX2
 #include "kernels/micro_template.h"

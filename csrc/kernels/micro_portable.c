@@ -1,7 +1,7 @@
 /* What every CPU has: the compiler's vectors of 4 floats, a multiplication and then a sum. */
 #include "kernels/micro.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 typedef float vec __attribute__((vector_size(16)));
@@ -88,6 +88,7 @@ enum { WIDTH = 4, WIDEST = 3 };
 #define PIXELS_2 6
 #define PIXELS_3 4
 #define PIXELS_4 4
+#define DEPTHWISE_PIXELS 7
 #define MICRO tl_micro_portable
 #define ISA TL_ISA_BASELINE
 #include "kernels/micro_template.h"

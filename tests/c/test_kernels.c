@@ -335,6 +335,39 @@ test_nan_stays_where_it_is(void)
     tl_graph_destroy(graph);
 }
 
+/* Wherever the number lies, also in rows and columns that no output reads: a stem checks what
+ * it copies, everybody else's input is checked before. Alone and shared out. */
+static void
+test_infinite_pictures_are_refused(void)
+{
+    for (size_t i = 0; i < 60 && !this_test_failed; i++) {
+        scene s;
+        tl_network *network = NULL;
+        seed = 1234567UL + i * 1000003UL;
+        CHECK_OK(scene_set(&s, REAL_BLOCKS + i));
+        const tl_images images = {.numbers = s.src, .finite = true};
+        const size_t stop = s.graph->count - 1;
+        CHECK(tl_cpu_limit(isas[i % 3]) && tl_fused_prefer("fused"));
+        CHECK_OK(tl_network_create(&network, s.graph, &s.parameters, 1, &product_ops));
+        for (size_t threads = 1; threads <= 3; threads++) {
+            const size_t at = (IMAGES - 1) * s.src_count + draw(0, s.src_count - 1);
+            const float kept = s.src[at];
+            CHECK_OK(tl_pool_set_threads(threads));
+            CHECK_OK(tl_network_run_images(network, s.given, &images, IMAGES, 0, stop));
+            s.src[at] = draw(0, 1) == 0 ? NAN : -INFINITY;
+            CHECK(tl_network_run_images(network, s.given, &images, IMAGES, 0, stop) ==
+                  TL_BAD_VALUE);
+            CHECK(strstr(tl_detail(), "NaN or infinity") != NULL);
+            s.src[at] = kept;
+        }
+        CHECK_OK(tl_network_run_images(network, s.given, &images, IMAGES, 0, stop));
+        CHECK(near_expected(&s));
+        tl_network_destroy(network);
+        scene_clear(&s);
+    }
+    CHECK(tl_fused_prefer("table"));
+}
+
 static void
 test_bytes_are_read_at_the_input_only(void)
 {
@@ -368,6 +401,7 @@ main(void)
     CHECK_OK(tl_dnnl_open());
     RUN(test_blocks_equal_naive_loops);
     RUN(test_nan_stays_where_it_is);
+    RUN(test_infinite_pictures_are_refused);
     RUN(test_bytes_are_read_at_the_input_only);
     RUN(test_preferences_have_names);
     tl_pool_close();
