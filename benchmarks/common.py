@@ -68,8 +68,8 @@ class Peak:
 
     def __init__(self, folder: Path, threads: int) -> None:
         program = str(folder / "peak")
-        held = ["avx2"] if tlcore._core.config()["used_isa"] != "avx512" else []
-        self._command = [program, str(threads), *held]
+        used = "avx512" if tlcore._core.config()["used_isa"] == "avx512" else "avx2"
+        self._command = [program, str(threads), used]
         self.rates: list[tuple[float, float, float]] = []
         subprocess.run(["cc", "-O2", "-pthread", "-o", program, str(HERE / "peak.c")], check=True)
 
@@ -78,6 +78,10 @@ class Peak:
         done = subprocess.run(self._command, check=True, capture_output=True, text=True)
         fma, cache, memory = map(float, done.stdout.split())
         self.rates.append((fma, cache, memory))
+
+    def settle(self) -> None:
+        """Keep all CPUs busy until they are as fast as they were; see peak.c."""
+        subprocess.run([*self._command, str(self.gflops)], check=True, stdout=subprocess.DEVNULL)
 
     @property
     def gflops(self) -> float:

@@ -1,7 +1,14 @@
 /* Measures the machine's limits: fp32 multiply-adds in GFLOP/s, and reading in GB/s from the
  * second cache level and from memory.
  *
- *   cc -O2 -pthread -o peak peak.c && ./peak 2 [avx2]     two threads; prints three numbers
+ *   cc -O2 -pthread -o peak peak.c
+ *   ./peak 2 avx512        two threads, 512-bit registers (or avx2); prints the three numbers
+ *   ./peak 2 avx512 500    multiplies for a third of a second and then until 93 % of 500 GFLOP/s are
+ *                          reached, but at most three seconds; prints the last rate
+ *
+ * The second form is for before a measurement: a host may put two virtual CPUs that were idle on
+ * one core, and needs a while to notice; and threads of whoever was measured before may be waiting
+ * busily.
  *
  * The loops are assembly: compilers merge a C loop's accumulators and then report several times
  * the true limit. Twelve independent accumulators cover the latency of two FMA units. */
@@ -9,6 +16,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { ACCUMULATORS = 12, REPEATS = 5, MAX_THREADS = 256 };
@@ -165,6 +173,28 @@ bandwidth(long threads, size_t bytes)
     return best;
 }
 
+/* GFLOP/s of all threads together. */
+static double
+multiply(long threads, long count)
+{
+    rounds = count;
+    const double flop = 2.0 * ACCUMULATORS * (wide ? 16 : 8) * (double)threads;
+    return flop * (double)rounds / measure(threads) / 1e9;
+}
+
+static double
+settle(long threads, double wanted)
+{
+    const double begun = now();
+    double rate = 0;
+    double spent = 0;
+    while (spent < 0.33 || (rate < 0.93 * wanted && spent < 3)) {
+        rate = multiply(threads, 2 * 1000 * 1000);
+        spent = now() - begun;
+    }
+    return rate;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -172,12 +202,14 @@ main(int argc, char **argv)
     if (threads < 1 || threads > MAX_THREADS || !__builtin_cpu_supports("fma")) {
         return 1;
     }
-    wide = __builtin_cpu_supports("avx512f") && argc < 3;
-    const double flop = 2.0 * ACCUMULATORS * (wide ? 16 : 8) * (double)threads;
+    wide = __builtin_cpu_supports("avx512f") && (argc < 3 || strcmp(argv[2], "avx2") != 0);
+    if (argc > 3) {
+        printf("%.1f\n", settle(threads, strtod(argv[3], NULL)));
+        return 0;
+    }
     double best = 0;
     for (int i = 0; i < REPEATS; i++) {
-        rounds = 20 * 1000 * 1000;
-        const double rate = flop * (double)rounds / measure(threads) / 1e9;
+        const double rate = multiply(threads, 20 * 1000 * 1000);
         best = rate > best ? rate : best;
     }
     const double cache = bandwidth(threads, CACHE_BYTES);

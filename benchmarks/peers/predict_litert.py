@@ -8,9 +8,9 @@ from importlib.metadata import version
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from protocol import serve, side_by_side
-from shared import FOLDER, THREADS, pictures
+from shared import FOLDER, MANY, THREADS, pictures
 
-one = pictures(1)
+many = pictures(MANY)
 
 
 def open_model(threads: int) -> Interpreter:
@@ -26,8 +26,8 @@ def answer(interpreter: Interpreter, picture: np.ndarray) -> np.ndarray:
 
 
 def singly(interpreter: Interpreter, images: int) -> None:
-    for _ in range(images):
-        answer(interpreter, one)
+    for i in range(images):
+        answer(interpreter, many[i % MANY, None])
 
 
 whole = open_model(THREADS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import openvino
 from protocol import serve
-from shared import FOLDER, THREADS, pictures
+from shared import FOLDER, MANY, THREADS, pictures
 
 core = openvino.Core()
 FLOAT = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS}
@@ -15,19 +15,19 @@ latency = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **FLO
 throughput = core.compile_model(
     model, "CPU", {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": THREADS, **FLOAT}
 )
-one = pictures(1)
+many = pictures(MANY)
 request = latency.create_infer_request()
 queue = openvino.AsyncInferQueue(throughput, 2 * THREADS)
 
 
 def singly(images: int) -> None:
-    for _ in range(images):
-        request.infer({0: one}, share_inputs=True, share_outputs=True)
+    for i in range(images):
+        request.infer({0: many[i % MANY, None]}, share_inputs=True, share_outputs=True)
 
 
 def streams(images: int) -> None:
-    for _ in range(images):
-        queue.start_async({0: one}, share_inputs=True)
+    for i in range(images):
+        queue.start_async({0: many[i % MANY, None]}, share_inputs=True)
     queue.wait_all()
 
 

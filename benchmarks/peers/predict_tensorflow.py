@@ -9,7 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import tensorflow as tf
 from protocol import serve
-from shared import ALPHA, FOLDER, THREADS, pictures
+from shared import ALPHA, FOLDER, MANY, THREADS, pictures
 
 tf.config.threading.set_intra_op_parallelism_threads(THREADS)
 tf.config.threading.set_inter_op_parallelism_threads(THREADS)
@@ -19,23 +19,23 @@ base = keras.applications.MobileNetV2(
 (FOLDER / "base.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(base).convert())
 
 run = tf.function(lambda x: base(x, training=False), autograph=False)
-one, batch = tf.constant(pictures(1)), tf.constant(pictures(32))
-many = pictures(32)
+many = pictures(MANY)
+constants = tf.constant(many)
 
 
 def singly(images: int) -> None:
-    for _ in range(images):
-        run(one).numpy()
+    for i in range(images):
+        run(constants[i % MANY, None]).numpy()
 
 
 def batches(images: int) -> None:
-    for _ in range(images // 32):
-        run(batch).numpy()
+    for done in range(0, images, 32):
+        run(constants[done : min(images, done + 32)]).numpy()
 
 
 def predict(images: int) -> None:
-    for _ in range(images // 32):
-        base.predict(many, verbose=0)
+    for done in range(0, images, MANY):
+        base.predict(many[: images - done], verbose=0)
 
 
 serve(

@@ -6,7 +6,7 @@ import os
 
 import torch
 from protocol import serve
-from shared import THREADS, pictures, steps
+from shared import MANY, THREADS, pictures, steps
 from torch_network import Network
 
 torch.set_num_threads(THREADS)
@@ -18,7 +18,7 @@ def as_torch(count: int) -> torch.Tensor:
     return torch.from_numpy(pictures(count)).permute(0, 3, 1, 2)
 
 
-one, batch = as_torch(1), as_torch(32)
+many = as_torch(MANY)
 networks = {"eager": base}
 if os.environ.get("COMPILE") == "1":
     import torch._inductor.config
@@ -29,14 +29,14 @@ if os.environ.get("COMPILE") == "1":
 
 def singly(network: torch.nn.Module, images: int) -> None:
     with torch.no_grad():
-        for _ in range(images):
-            network(one)
+        for i in range(images):
+            network(many[i % MANY, None])
 
 
 def batches(network: torch.nn.Module, images: int) -> None:
     with torch.no_grad():
-        for _ in range(images // 32):
-            network(batch)
+        for done in range(0, images, 32):
+            network(many[done : min(images, done + 32)])
 
 
 settings = {}

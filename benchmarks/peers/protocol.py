@@ -1,5 +1,7 @@
 """How a peer process serves measurements, in its own environment.
 
+A measurement begins with some pictures that are not timed.
+
 It prints one JSON line about itself and then answers each line "<setting> <images>" with the
 seconds that it took. Import before anything that may print.
 """
@@ -15,6 +17,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from shared import FOLDER
+
+WARM = 8  # pictures
 
 # Libraries print what they like; only the protocol uses the real standard output.
 _answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -35,6 +39,7 @@ def serve(name: str, settings: dict[str, Callable[[int], object]], features: np.
     print(json.dumps({"name": name, "settings": list(settings)}), file=_answers)
     for line in sys.stdin:
         setting, images = line.rsplit(" ", 1)
+        settings[setting](WARM)
         begun = time.perf_counter()
         settings[setting](int(images))
         print(time.perf_counter() - begun, file=_answers)
