@@ -1,9 +1,10 @@
-"""Bar charts as SVG text: a picture for the docs without another library."""
+"""Bar charts and a roofline as SVG text: pictures for the docs without another library."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import log10
 
 # (title, (name, value) of each bar, a limit that is drawn as a line, or None)
 Chart = tuple[str, Sequence[tuple[str, float]], float | None]
@@ -41,7 +42,10 @@ def draw_bars(charts: Sequence[Chart], note: str) -> str:
             )
         top = y + GAP
     parts.append(_text(16, top, note, "start", size=11))
-    height = top + 14
+    return _picture(parts, top + 14)
+
+
+def _picture(parts: Sequence[str], height: float) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
         f'viewBox="0 0 {WIDTH} {height}" font-family="Helvetica, Arial, sans-serif">\n'
@@ -49,6 +53,67 @@ def draw_bars(charts: Sequence[Chart], note: str) -> str:
         + "\n".join(parts)
         + "\n</svg>\n"
     )
+
+
+# what it is called, FLOP for each byte that must be moved, GFLOP/s
+Point = tuple[str, float, float]
+
+
+def draw_roofline(points: Sequence[Point], peak: float, bandwidth: float, note: str) -> str:
+    """Each layer below the lower of two limits, on logarithmic axes; numbers lead to a list.
+
+    Args:
+        points: the layers.
+        peak: GFLOP/s that multiply-adds reach.
+        bandwidth: GB/s that reading reaches.
+        note: stands below.
+    """
+    left, top, width, height = 70, 46, 430, 330
+    x_low, x_high = 1.0, 10 ** (1.05 * log10(max(point[1] for point in points)))
+    y_low, y_high = peak / 32, peak * 1.25
+
+    def x_of(intensity: float) -> float:
+        return left + width * log10(intensity / x_low) / log10(x_high / x_low)
+
+    def y_of(rate: float) -> float:
+        return top + height * (1 - log10(rate / y_low) / log10(y_high / y_low))
+
+    parts = [_text(16, 26, "Each block of MobileNetV2, on one thread", "start", weight="bold")]
+    corner = peak / bandwidth
+    path = f"M{x_of(max(x_low, y_low / bandwidth)):.1f} {y_of(max(y_low, x_low * bandwidth)):.1f} "
+    path += f"L{x_of(corner):.1f} {y_of(peak):.1f} L{left + width} {y_of(peak):.1f}"
+    parts.append(f'<path d="{path}" fill="none" stroke="{LIMIT}" stroke-dasharray="4 3"/>')
+    parts.append(
+        _text(left + width, y_of(peak) - 6, f"FMA limit {_short(peak)} GFLOP/s", "end", 11)
+    )
+    parts.append(
+        _text(x_of(corner) + 8, y_of(peak * 0.6), f"reading: {_short(bandwidth)} GB/s", "start", 11)
+    )
+    parts.append(
+        f'<path d="M{left} {top} V{top + height} H{left + width}" fill="none" stroke="{TEXT}"/>'
+    )
+    for power in range(9):
+        for axis, value in (("x", 2.0**power), ("y", peak / 2**power)):
+            if axis == "x" and x_low <= value <= x_high:
+                parts.append(_text(x_of(value), top + height + 16, _plain(value), "middle", 11))
+            if axis == "y" and y_low <= value <= y_high:
+                parts.append(_text(left - 6, y_of(value) + 4, f"{value:.0f}", "end", 11))
+    parts.append(_text(left + width / 2, top + height + 34, "FLOP a byte", "middle", 11))
+    parts.append(_text(16, top - 6, "GFLOP/s", "start", 11))
+    for number, (name, intensity, rate) in enumerate(points, start=1):
+        x, y = x_of(intensity), y_of(rate)
+        roof = min(peak, intensity * bandwidth)
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{OWN}"/>')
+        parts.append(_text(x, y - 7 if number % 2 else y + 15, str(number), "middle", 9))
+        line = f"{number}  {name}: {rate / roof:.0%}"
+        parts.append(_text(left + width + 30, top + 13 * number, line, "start", 10))
+    bottom = max(top + height + 60, top + 13 * len(points) + 26)
+    parts.append(_text(16, bottom, note, "start", size=11))
+    return _picture(parts, bottom + 14)
+
+
+def _plain(value: float) -> str:
+    return f"{value:g}"
 
 
 def _short(value: float) -> str:

@@ -149,23 +149,11 @@ edge_of(const tl_step *step)
     };
 }
 
-/* Floats that cross the second cache level, by rows with all channels (the weights are read
- * again for every tile) and chunk by chunk (source and sums are). */
-static bool
-weights_are_dearer(const tl_fused *p, size_t rows)
-{
-    const size_t depth = p->produce == NULL ? 0 : p->in_channels;
-    const size_t weights = p->middle.channels * (depth + p->out_channels);
-    const size_t tiles = (p->out_height + rows - 1) / rows;
-    const size_t pixels = p->out_width * p->out_height;
-    const size_t source = p->mid.inner * p->mid.height * p->in_channels;
-    return tiles * weights > p->middle.count * (source + 2 * pixels * p->out_channels);
-}
-
-enum {
-    TILE = 24 * 1024,      /* floats: project finds them in the second cache level */
-    ONE_PANEL = 96 * 1024, /* floats of a ring for all rows of one panel, at most */
-    CHUNK = 192,           /* channels: so deep that loading and storing sums costs little */
+enum {                        /* floats */
+       TILE = 24 * 1024,      /* that project finds in the second cache level */
+       ONE_PANEL = 96 * 1024, /* of a ring for all rows of one panel, at most */
+       WEIGHTS = 64 * 1024,   /* more than these are read once, not again for each tile */
+       CHUNK = 192,           /* channels: so deep that loading and storing sums costs little */
 };
 
 static void
@@ -175,10 +163,11 @@ choose_tiles(tl_fused *p)
     const size_t row = p->out_width * p->middle.padded;
     const size_t panel = p->middle.vectors * p->micro->width;
     const size_t rows = smaller(larger(TILE / row, 1), p->out_height);
+    const size_t depth = p->produce == NULL ? 0 : p->in_channels;
 
     p->by_chunks = !p->edged && p->project != NULL && p->middle.count > 1 &&
                    p->mid.width * panel * p->mid.height <= ONE_PANEL &&
-                   weights_are_dearer(p, rows);
+                   p->middle.channels * (depth + p->out_channels) > WEIGHTS;
     if (p->by_chunks) {
         p->ring_panels = 1;
         p->chunk_panels = smaller(larger(CHUNK / panel, 1), p->middle.count);

@@ -32,6 +32,8 @@ typedef struct tl_edge {
     size_t inner;  /* pixels that exist, from `left` on */
 } tl_edge;
 
+enum { TL_GROUP = 14 }; /* pixels: of the largest tile */
+
 typedef struct tl_fused {
     const tl_micro *micro;
     const tl_step *produce; /* NULL where missing; views of the block's steps */
@@ -96,6 +98,37 @@ tl_panel_vectors(const tl_panels *panels, size_t panel, size_t width)
 {
     return tl_panel_is_paired(panels, panel) ? 2 * panels->paired / width
                                              : tl_panel_channels(panels, panel, width) / width;
+}
+
+/* Floats of a pixel of a panel of the middle. */
+static inline size_t
+tl_fused_panel_floats(const tl_fused *p)
+{
+    return p->micro->widest_panel * p->micro->width;
+}
+
+/* Rows of the middle that outputs before `row` need. */
+static inline size_t
+tl_fused_needed_rows(const tl_fused *p, size_t row)
+{
+    const size_t end = row == 0 ? 0 : (row - 1) * p->depthwise->strides[0] + 3;
+    const size_t inside = end < p->mid.top ? 0 : end - p->mid.top;
+    return inside < p->mid.height ? inside : p->mid.height;
+}
+
+/* The first row of the middle that the output row reads. */
+static inline size_t
+tl_fused_first_row(const tl_fused *p, size_t row)
+{
+    const size_t at = row * p->depthwise->strides[0];
+    return at < p->mid.top ? 0 : at - p->mid.top;
+}
+
+/* Groups of pixels of dst: what goes to one thread at a time where chunks are shared out. */
+static inline size_t
+tl_fused_groups(const tl_fused *p)
+{
+    return (p->out_height * p->out_width + TL_GROUP - 1) / TL_GROUP;
 }
 
 #endif

@@ -14,7 +14,7 @@
 
 enum {
     TL_MAX_SEGMENTS = 7, /* rows of a kernel */
-    TL_MAX_PANEL = 4,    /* vectors of a panel */
+    TL_MAX_PANEL = 3,    /* vectors of a panel */
 };
 
 /* dst[p, c] <- function(bias[c] + sum over s, k of src[s][p, k] weights[s, k, c]) + residual */

@@ -9,7 +9,8 @@
 
 typedef __m256 vec;
 
-enum { WIDTH = 8, WIDEST = 3 };
+enum { WIDTH = 8 };
+#define WIDEST 3
 #define TARGET __attribute__((target("avx2,fma")))
 
 static inline TARGET __m256i
@@ -51,7 +52,6 @@ store_tail(float *to, vec x, size_t tail)
 #define PIXELS_1 7
 #define PIXELS_2 6
 #define PIXELS_3 4
-#define PIXELS_4 4
 #define DEPTHWISE_PIXELS 7
 #define MICRO tl_micro_avx2
 #define ISA TL_ISA_AVX2

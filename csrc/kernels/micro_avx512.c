@@ -9,7 +9,8 @@
 
 typedef __m512 vec;
 
-enum { WIDTH = 16, WIDEST = 2 };
+enum { WIDTH = 16 };
+#define WIDEST 2
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
 
 static inline TARGET vec
@@ -49,8 +50,6 @@ unpair(vec *sums, size_t vectors)
 #define AT_MOST(limit, x) _mm512_min_ps(limit, x)
 #define PIXELS_1 14
 #define PIXELS_2 14
-#define PIXELS_3 7
-#define PIXELS_4 7
 #define PAIRS_3 9
 #define SPREAD_PAIR(p) spread_pair(p)
 #define UNPAIR(sums, vectors) unpair(sums, vectors)

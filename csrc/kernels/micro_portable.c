@@ -70,7 +70,8 @@ at_most(vec limit, vec x)
     return choose(x > limit, limit, x);
 }
 
-enum { WIDTH = 4, WIDEST = 3 };
+enum { WIDTH = 4 };
+#define WIDEST 3
 #define TARGET
 #define LOAD(p) load(p)
 #define STORE(p, x) store(p, x)
@@ -87,7 +88,6 @@ enum { WIDTH = 4, WIDEST = 3 };
 #define PIXELS_1 7
 #define PIXELS_2 6
 #define PIXELS_3 4
-#define PIXELS_4 4
 #define DEPTHWISE_PIXELS 7
 #define MICRO tl_micro_portable
 #define ISA TL_ISA_BASELINE

@@ -5,12 +5,13 @@
  *   TAIL FIND_TAIL LOAD_TAIL STORE_TAIL   of a panel's last vector, of which perhaps only some
  *                          channels exist; FIND_TAIL takes how many, WIDTH or more for all
  *   LOAD STORE SPREAD ADD MULTIPLY_ADD AT_LEAST_ZERO AT_MOST
- *   PIXELS_1 .. PIXELS_4   pixels of a tile with so many vectors: all sums, one panel row and
- *                          one spread pixel stay in registers
+ *   WIDEST                 vectors of the panel that it likes best: 2 or 3
+ *   PIXELS_1 PIXELS_2 PIXELS_3   pixels of a tile with so many vectors: all sums, one panel row
+ *                          and one spread pixel stay in registers
  *   DEPTHWISE_PIXELS       neighbours that a depthwise tile has, at most: 7 or more
  *   SPREAD_PAIR UNPAIR PAIRS_3   where there are panels of pairs (see micro.h): two neighbours
- *                          to all pairs of lanes; lanes of pairs -> channels; pixels of a tile
- *   WIDEST, MICRO, ISA     the panel it likes best, the name of what it exports */
+ *                          to all pairs of lanes; sums of pairs; pixels of a tile of 3 vectors
+ *   MICRO, ISA             the name of what it exports, and for whom */
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
@@ -96,7 +97,7 @@ finish(vec sum[MAX_PIXELS][TL_MAX_PANEL], float *dst, size_t dst_stride, const f
 {
 #pragma GCC unroll 14
     for (size_t p = 0; p < pixels; p++) {
-#pragma GCC unroll 4
+#pragma GCC unroll 3
         for (size_t v = 0; v < vectors; v++) {
             const bool last = v + 1 == vectors;
             vec x = activate(sum[p][v], function);
@@ -142,7 +143,7 @@ INLINE void
 start_from_bias(vec sum[MAX_PIXELS][TL_MAX_PANEL], const float *bias, const size_t pixels,
                 const size_t vectors)
 {
-#pragma GCC unroll 4
+#pragma GCC unroll 3
     for (size_t v = 0; v < vectors; v++) {
         const vec first = LOAD(bias + v * WIDTH);
 #pragma GCC unroll 14
@@ -158,7 +159,7 @@ start_from_dst(vec sum[MAX_PIXELS][TL_MAX_PANEL], const float *from, size_t stri
 {
 #pragma GCC unroll 14
     for (size_t p = 0; p < pixels; p++) {
-#pragma GCC unroll 4
+#pragma GCC unroll 3
         for (size_t v = 0; v < vectors; v++) {
             const float *at = from + v * WIDTH;
             sum[p][v] = v + 1 == vectors ? LOAD_TAIL(at, tail) : LOAD(at);
@@ -186,7 +187,7 @@ accumulate(vec sum[MAX_PIXELS][TL_MAX_PANEL], const tl_panel_job *job, size_t fi
             vec row[TL_MAX_PANEL];
             BRING_NEAR(near.at);
             near.at += near.step;
-#pragma GCC unroll 4
+#pragma GCC unroll 3
             for (size_t v = 0; v < vectors; v++) {
                 row[v] = LOAD(weights + v * WIDTH);
             }
@@ -194,7 +195,7 @@ accumulate(vec sum[MAX_PIXELS][TL_MAX_PANEL], const tl_panel_job *job, size_t fi
             for (size_t p = 0; p < pixels; p++) {
                 const float *from = pixel_at(low, high, by, p);
                 const vec x = taps == 1 ? SPREAD(from) : SPREAD_PAIR(from);
-#pragma GCC unroll 4
+#pragma GCC unroll 3
                 for (size_t v = 0; v < vectors; v++) {
                     sum[p][v] = MULTIPLY_ADD(x, row[v], sum[p][v]);
                 }
@@ -278,8 +279,9 @@ multiply_tile_pairs(const tl_panel_job *job, size_t first, ahead near, const siz
 
 MULTIPLY(1, , 1, PIXELS_1, 1)
 MULTIPLY(2, , 2, PIXELS_2, 1)
+#if WIDEST > 2
 MULTIPLY(3, , 3, PIXELS_3, 1)
-MULTIPLY(4, , 4, PIXELS_4, 1)
+#endif
 #ifdef UNPAIR
 MULTIPLY(pairs_1, _pairs, 1, PIXELS_1, 2)
 MULTIPLY(pairs_2, _pairs, 2, PIXELS_2, 2)
@@ -289,8 +291,13 @@ MULTIPLY(pairs_3, _pairs, 3, PAIRS_3, 2)
 static void
 multiply(const tl_panel_job *job)
 {
-    static void (*const panels[])(const tl_panel_job *) = {multiply_1, multiply_2, multiply_3,
-                                                           multiply_4};
+    static void (*const panels[])(const tl_panel_job *) = {
+        multiply_1,
+        multiply_2,
+#if WIDEST > 2
+        multiply_3,
+#endif
+    };
     panels[job->vectors - 1](job);
 }
 

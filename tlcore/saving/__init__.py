@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["load_model", "load_weights", "save_model", "save_weights"]
 
 _KERAS_VERSION = "2.15.0"  # whose dialect of .h5 is written
+_HDF5_ROOM = 16 * 2**20  # bytes: more than HDF5 takes until a file is open
 
 
 def save_model(
@@ -263,6 +264,8 @@ def _image(fill: Callable[[h5py.File], None]) -> bytes:
 
 
 def _filled(fill: Callable[[h5py.File], None]) -> bytes:
+    bytearray(_HDF5_ROOM)  # HDF5 may crash where it opens a file without memory; this raises
+
     import h5py
 
     from tlcore.saving._fork import open_in_children
