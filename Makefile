@@ -178,10 +178,12 @@ matrix: build ## the suite on Python 3.10 to 3.13 with old and new libraries (PY
 
 # --- benchmarks -------------------------------------------------------------------------------
 
-# The peers' Pythons may be given: make bench TORCH_PYTHON=/path/to/python. OTHERS_PYTHON, with
-# onnxruntime and onnx or with openvino, joins in where it is given.
+# The peers' Pythons may be given: make bench TORCH_PYTHON=/path/to/python
 TF_PYTHON ?= .venv/bench-tf/bin/python
 TORCH_PYTHON ?= .venv/bench-torch/bin/python
+OTHERS_PYTHON ?= .venv/bench-others/bin/python
+BENCH := .venv/demo/bin/python benchmarks
+PEERS := --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON)
 
 .venv/bench-tf/bin/python:
 	$(PYTHON) -m venv .venv/bench-tf
@@ -191,13 +193,25 @@ TORCH_PYTHON ?= .venv/bench-torch/bin/python
 	$(PYTHON) -m venv .venv/bench-torch
 	.venv/bench-torch/bin/pip install -q torch numpy pillow h5py
 
-bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) ## tlcore against TensorFlow, LiteRT and torch in one run
-	.venv/demo/bin/python benchmarks/bench_predict.py --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON) \
-		$(if $(OTHERS_PYTHON),--others $(OTHERS_PYTHON))
-	.venv/demo/bin/python benchmarks/bench_fit.py --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON)
+.venv/bench-others/bin/python:
+	$(PYTHON) -m venv .venv/bench-others
+	.venv/bench-others/bin/pip install -q openvino onnxruntime onnx
+
+bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore against TensorFlow, LiteRT, torch, OpenVINO, ONNX Runtime (half an hour)
+	@mkdir -p build/bench
+	$(BENCH)/bench_predict.py $(PEERS) --others $(OTHERS_PYTHON) --alpha 1.0 0.35 --compile \
+		--json build/bench/predict.json --picture docs/speed.svg
+	$(BENCH)/bench_predict.py $(PEERS) --others $(OTHERS_PYTHON) --alpha 1.0 0.35 --isa avx2 \
+		--json build/bench/predict-avx2.json
+	$(BENCH)/bench_layers.py --json build/bench/layers.json --picture docs/roofline.svg
+	$(BENCH)/bench_start.py
+	$(BENCH)/bench_fit.py $(PEERS)
+
+choices: build ## measure anew which kernel runs which block: csrc/kernels/choices.inc
+	$(DEV)/python benchmarks/bench_layers.py --write
 
 clean: ## remove what was built, but not the environments
 	rm -rf build build-* dist *.egg-info tlcore/_lib tlcore/*.so .venv/*/built .venv/*/ready
 
 .PHONY: help demo build test test-c lint format notebooks parity sanitize sanitize-c sanitize-address \
-  sanitize-thread fuzz faults soak coverage matrix bench clean
+  sanitize-thread fuzz faults soak coverage matrix bench choices clean

@@ -233,8 +233,8 @@ def picture(results: list[tuple[Block, dict[str, list[float]]]], peak: Peak) -> 
         for block, taken in results
     ]
     note = (
-        f"{machine().split(',')[0]}, {tlcore._core.config()['used_isa']}, float32. Per cent: of the "
-        "lower limit; bytes: source, weights and result, once."
+        f"{machine().split(',')[0]}, {tlcore._core.config()['used_isa']}, float32. "
+        "Per cent: of the lower limit; bytes: source, weights and result, once."
     )
     return draw_roofline(points, peak.gflops, peak.cache_gbs, note)
 

@@ -6,9 +6,9 @@
 Every peer runs in a process and an environment of its own, with the same weights and pictures. A
 measurement is a pair, tlcore and then the peer at once after it, so that a machine that changes
 its speed changes both. Before each all CPUs are kept busy with multiplications until they are as
-fast as they were at the start: what the one before left running comes to rest meanwhile. Between the
-rounds the machine's limits are taken anew (peak.c). The last column is the median over the pairs.
-Differences under 5 % mean nothing.
+fast as they were at the start: what the one before left running comes to rest meanwhile. Between
+the rounds the machine's limits are taken anew (peak.c). The last column is the median over the
+pairs. Differences under 5 % mean nothing.
 
 --isa avx2 holds tlcore, and those peers that can be held, to AVX2; the others are left out.
 """

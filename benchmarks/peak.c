@@ -3,12 +3,12 @@
  *
  *   cc -O2 -pthread -o peak peak.c
  *   ./peak 2 avx512        two threads, 512-bit registers (or avx2); prints the three numbers
- *   ./peak 2 avx512 500    multiplies for a third of a second and then until 93 % of 500 GFLOP/s are
- *                          reached, but at most three seconds; prints the last rate
+ *   ./peak 2 avx512 500    multiplies for a third of a second and then until 93 % of 500
+ * GFLOP/s are reached, but at most three seconds; prints the last rate
  *
- * The second form is for before a measurement: a host may put two virtual CPUs that were idle on
- * one core, and needs a while to notice; and threads of whoever was measured before may be waiting
- * busily.
+ * The second form is for before a measurement: a host may put two virtual CPUs that were idle
+ * on one core, and needs a while to notice; and threads of whoever was measured before may be
+ * waiting busily.
  *
  * The loops are assembly: compilers merge a C loop's accumulators and then report several times
  * the true limit. Twelve independent accumulators cover the latency of two FMA units. */

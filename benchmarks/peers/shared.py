@@ -2,7 +2,8 @@
 
 The folder has `network.json` and `network.npz`, the base's folded list of steps; `base.h5`, its
 weights for Keras, of the width in `alpha.txt`; and `pictures.npy`, 32 pictures from -1 to 1. All
-peers go through MANY of them, in one array, so that nobody's lie nearer to the CPU. Needs NumPy only.
+peers go through MANY of them, in one array, so that nobody's lie nearer to the CPU. Needs NumPy
+only.
 """
 
 from __future__ import annotations
