@@ -13,7 +13,7 @@
 #include "core/ballast.h"
 #include "core/cpu_count.h"
 
-enum { MAX_THREADS = 256, PATIENCE = 2000 };
+enum { MAX_THREADS = 256, PATIENCE = 2000, AWAKE = 150 };
 
 /* One call of tl_pool_run; lives on its caller's stack and hangs in the queue until all of
  * its indices have been taken. */
@@ -44,6 +44,7 @@ static struct {
 } crew = {.lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
 static atomic_ulong generation = 1;
+static atomic_uint calls; /* that concern the crew: who is awake looks at it */
 /* Fork is the writer, and goes first: many tasks in a row must not keep it waiting. */
 static pthread_rwlock_t fork_guard = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static _Thread_local unsigned guarded; /* how often this thread has entered the guard */
@@ -145,6 +146,22 @@ unlink_job(job *done)
     }
 }
 
+/* A moment without sleep, with crew.lock open: who asks for one image after the other would
+ * otherwise wait each time until the system has woken the crew. */
+static void
+wait_awake(void)
+{
+    const unsigned seen = atomic_load(&calls);
+    pthread_mutex_unlock(&crew.lock);
+    for (int turn = 0; turn < AWAKE && atomic_load(&calls) == seen; turn++) {
+        for (int i = 0; i < 16; i++) {
+            tl_pool_pause(0);
+        }
+        sched_yield(); /* to the caller, if it is waiting for this processor */
+    }
+    pthread_mutex_lock(&crew.lock);
+}
+
 static void *
 crew_thread(void *unused)
 {
@@ -154,10 +171,16 @@ crew_thread(void *unused)
     _mm_setcsr(_mm_getcsr() | 0x8040);
 #endif
     pthread_mutex_lock(&crew.lock);
-    for (;;) {
+    for (bool awake = false;;) {
         while (crew.first == NULL && !crew.stopping) {
-            pthread_cond_wait(&crew.work, &crew.lock);
+            if (awake) {
+                wait_awake();
+                awake = false;
+            } else {
+                pthread_cond_wait(&crew.work, &crew.lock);
+            }
         }
+        awake = true;
         if (crew.stopping) {
             break; /* what is left in the queue is the next crew's */
         }
@@ -272,6 +295,7 @@ tl_pool_run(tl_task task, void *context, size_t count)
         crew.last->later = &mine;
     }
     crew.last = &mine;
+    atomic_fetch_add(&calls, 1);
     pthread_cond_broadcast(&crew.work);
     while (mine.running > 0 || mine.next < mine.count) {
         pthread_cond_wait(&mine.finished, &crew.lock);
@@ -332,6 +356,7 @@ stop_crew(size_t wanted, bool close)
     pthread_mutex_lock(&crew.lock);
     const size_t count = crew.started; /* start_crew adds none while stopping */
     crew.stopping = true;
+    atomic_fetch_add(&calls, 1);
     pthread_cond_broadcast(&crew.work);
     pthread_mutex_unlock(&crew.lock);
     for (size_t i = 0; i < count; i++) {
