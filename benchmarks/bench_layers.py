@@ -236,7 +236,8 @@ def picture(results: list[tuple[Block, dict[str, list[float]]]], peak: Peak) -> 
         f"{machine().split(',')[0]}, {tlcore._core.config()['used_isa']}, float32. "
         "Per cent: of the lower limit; bytes: source, weights and result, once."
     )
-    return draw_roofline(points, peak.gflops, peak.cache_gbs, note)
+    bandwidths = {"second cache level": peak.cache_gbs, "memory": peak.memory_gbs}
+    return draw_roofline(points, peak.gflops, bandwidths, note)
 
 
 def write(measured: dict[str, list[tuple[Block, dict[str, list[float]]]]]) -> None:

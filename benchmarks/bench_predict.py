@@ -210,10 +210,11 @@ def picture(results: list[Result]) -> str:
                 return median(times) * 1e3 if latency else 1 / median(times)
 
             own = [seconds for row in rows for seconds in row.own]
-            bars = [(f"{result.own_name}", value(own))]
+            bars = [(result.own_name, value(own), True)]
             for row in rows:
                 setting = row.setting.removeprefix("one at a time, ")
-                bars.append((f"{row.peer}, {setting}", value(row.theirs)))
+                ours = row.peer == result.own_name
+                bars.append((f"{row.peer}, {setting}", value(row.theirs), ours))
             held = "" if result.isa == "all" else f", held to {result.isa.upper()}"
             better = "less is better" if latency else "more is better"
             title = f"MobileNetV2 {result.alpha}, 224 x 224{held}: {unit} ({better})"

@@ -6,28 +6,28 @@ from collections.abc import Sequence
 from html import escape
 from math import log10
 
-# (title, (name, value) of each bar, a limit that is drawn as a line, or None)
-Chart = tuple[str, Sequence[tuple[str, float]], float | None]
+# (title, (name, value, is it ours) of each bar, a limit that is drawn as a line, or None)
+Chart = tuple[str, Sequence[tuple[str, float, bool]], float | None]
 
-WIDTH, LEFT, RIGHT = 860, 330, 70
+WIDTH, LEFT, RIGHT = 920, 390, 70
 ROW, BAR, HEAD, GAP = 26, 17, 44, 22
 OWN, PEER, LIMIT, TEXT = "#c2410c", "#94a3b8", "#0f172a", "#1e293b"
 
 
 def draw_bars(charts: Sequence[Chart], note: str) -> str:
-    """The charts one below the other; the first bar of each is ours."""
+    """The charts one below the other."""
     parts: list[str] = []
     top = 10
     for title, bars, limit in charts:
-        largest = max([value for _, value in bars] + ([limit] if limit else []))
+        largest = max([value for _, value, _ in bars] + ([limit] if limit else []))
         scale = (WIDTH - LEFT - RIGHT) / largest
         parts.append(_text(16, top + 20, title, "start", weight="bold"))
         y = top + HEAD - 8
-        for i, (name, value) in enumerate(bars):
+        for name, value, ours in bars:
             parts.append(_text(LEFT - 10, y + 13, name, "end"))
             parts.append(
                 f'<rect x="{LEFT}" y="{y}" width="{value * scale:.1f}" height="{BAR}" rx="2" '
-                f'fill="{OWN if i == 0 else PEER}"/>'
+                f'fill="{OWN if ours else PEER}"/>'
             )
             parts.append(_text(LEFT + value * scale + 6, y + 13, _short(value), "start"))
             y += ROW
@@ -59,18 +59,20 @@ def _picture(parts: Sequence[str], height: float) -> str:
 Point = tuple[str, float, float]
 
 
-def draw_roofline(points: Sequence[Point], peak: float, bandwidth: float, note: str) -> str:
-    """Each layer below the lower of two limits, on logarithmic axes; numbers lead to a list.
+def draw_roofline(
+    points: Sequence[Point], peak: float, bandwidths: dict[str, float], note: str
+) -> str:
+    """Each layer below its limits, on logarithmic axes; numbers lead to a list.
 
     Args:
         points: the layers.
         peak: GFLOP/s that multiply-adds reach.
-        bandwidth: GB/s that reading reaches.
+        bandwidths: from where -> GB/s that reading reaches. The list's shares are of the first.
         note: stands below.
     """
-    left, top, width, height = 70, 46, 430, 330
-    x_low, x_high = 1.0, 10 ** (1.05 * log10(max(point[1] for point in points)))
-    y_low, y_high = peak / 32, peak * 1.25
+    left, top, width, height = 70, 46, 500, 360
+    x_low, x_high = 1.0, 1.1 * max(point[1] for point in points)
+    y_low, y_high = peak / 4, peak * 1.15
 
     def x_of(intensity: float) -> float:
         return left + width * log10(intensity / x_low) / log10(x_high / x_low)
@@ -79,30 +81,32 @@ def draw_roofline(points: Sequence[Point], peak: float, bandwidth: float, note: 
         return top + height * (1 - log10(rate / y_low) / log10(y_high / y_low))
 
     parts = [_text(16, 26, "Each block of MobileNetV2, on one thread", "start", weight="bold")]
-    corner = peak / bandwidth
-    path = f"M{x_of(max(x_low, y_low / bandwidth)):.1f} {y_of(max(y_low, x_low * bandwidth)):.1f} "
-    path += f"L{x_of(corner):.1f} {y_of(peak):.1f} L{left + width} {y_of(peak):.1f}"
-    parts.append(f'<path d="{path}" fill="none" stroke="{LIMIT}" stroke-dasharray="4 3"/>')
+    for i, (source, bandwidth) in enumerate(bandwidths.items()):
+        first = max(x_low, y_low / bandwidth)
+        path = f"M{x_of(first):.1f} {y_of(first * bandwidth):.1f} "
+        path += f"L{x_of(peak / bandwidth):.1f} {y_of(peak):.1f} L{left + width} {y_of(peak):.1f}"
+        parts.append(f'<path d="{path}" fill="none" stroke="{LIMIT}" stroke-dasharray="4 3"/>')
+        what = f"{source}: {_short(bandwidth)} GB/s"
+        parts.append(
+            _text(x_of(peak / bandwidth) + 8, y_of(peak * (0.9 - 0.3 * i)), what, "start", 11)
+        )
     parts.append(
         _text(left + width, y_of(peak) - 6, f"FMA limit {_short(peak)} GFLOP/s", "end", 11)
-    )
-    parts.append(
-        _text(x_of(corner) + 8, y_of(peak * 0.6), f"reading: {_short(bandwidth)} GB/s", "start", 11)
     )
     parts.append(
         f'<path d="M{left} {top} V{top + height} H{left + width}" fill="none" stroke="{TEXT}"/>'
     )
     for power in range(9):
-        for axis, value in (("x", 2.0**power), ("y", peak / 2**power)):
-            if axis == "x" and x_low <= value <= x_high:
-                parts.append(_text(x_of(value), top + height + 16, _plain(value), "middle", 11))
-            if axis == "y" and y_low <= value <= y_high:
-                parts.append(_text(left - 6, y_of(value) + 4, f"{value:.0f}", "end", 11))
+        if x_low <= 2**power <= x_high:
+            parts.append(_text(x_of(2**power), top + height + 16, str(2**power), "middle", 11))
+        share = 1 - power / 8  # of the peak, down to a quarter
+        if share >= 0.25:
+            parts.append(_text(left - 6, y_of(peak * share) + 4, f"{peak * share:.0f}", "end", 11))
     parts.append(_text(left + width / 2, top + height + 34, "FLOP a byte", "middle", 11))
     parts.append(_text(16, top - 6, "GFLOP/s", "start", 11))
     for number, (name, intensity, rate) in enumerate(points, start=1):
         x, y = x_of(intensity), y_of(rate)
-        roof = min(peak, intensity * bandwidth)
+        roof = min(peak, intensity * next(iter(bandwidths.values())))
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{OWN}"/>')
         parts.append(_text(x, y - 7 if number % 2 else y + 15, str(number), "middle", 9))
         line = f"{number}  {name}: {rate / roof:.0%}"
@@ -110,10 +114,6 @@ def draw_roofline(points: Sequence[Point], peak: float, bandwidth: float, note: 
     bottom = max(top + height + 60, top + 13 * len(points) + 26)
     parts.append(_text(16, bottom, note, "start", size=11))
     return _picture(parts, bottom + 14)
-
-
-def _plain(value: float) -> str:
-    return f"{value:g}"
 
 
 def _short(value: float) -> str:
