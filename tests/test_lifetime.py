@@ -201,6 +201,11 @@ def test_shapes_beyond_all_memory_are_refused() -> None:
     graph.add("depthwise_conv2d", "c", [0], kernel_size=(2, 2), use_bias=False)
     with pytest.raises(ValueError, match="cannot be run"):
         _core.Network(graph, [_core.Parameters([("k", (2, 2, 1, 1))])]).memory()
+    for width in (2**60, 2**61):  # a row of the kernels' working memory overflows to 0
+        graph = _core.Graph((1, width, 1))
+        graph.add("depthwise_conv2d", "c", [0], kernel_size=(3, 3), padding="same", use_bias=False)
+        with pytest.raises(MemoryError):
+            _core.Network(graph, [_core.Parameters([("k", (3, 3, 1, 1))])]).memory()
     graph = _core.Graph((2**61, 1, 1))
     graph.add("conv2d", "c", [0], filters=1, kernel_size=(1, 1), use_bias=False)
     with pytest.raises(MemoryError):

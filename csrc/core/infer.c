@@ -1,6 +1,7 @@
 /* Programs and executors: the memory plan, the packed weights, and the walk over the steps. */
 #include "core/infer.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -53,7 +54,9 @@ struct tl_program {
     size_t dst_count;
     tl_mutex lock; /* of the free list */
     executor *free;
+    bool sharing;             /* a call holds leaders: one at a time */
     unsigned long generation; /* of the free list: see pool.h */
+    bool shares;              /* most of its steps can be shared out among threads */
 };
 
 /* --- the memory plan -------------------------------------------------------------------- */
@@ -166,6 +169,7 @@ plan_memory(tl_program *program, bool from_input)
     size_t activations = 0;
     size_t shared = 0;
     size_t scratch = 0;
+    size_t shareable = 0; /* steps */
 
     plan_lifetimes(program);
     for (size_t i = 0; i < program->stage_count; i++) {
@@ -174,12 +178,15 @@ plan_memory(tl_program *program, bool from_input)
         scratch = made->kernel.scratch_bytes > scratch ? made->kernel.scratch_bytes : scratch;
         shared = made->kernel.shared_bytes > shared ? made->kernel.shared_bytes : shared;
         TL_TRY(tl_layout_add(&packed_layout, &made->packed_offset, made->kernel.packed_bytes));
+        assert(!made->kernel.adds_in_place || made->kernel.phases == 0);
         program->phase_count += made->kernel.phases == 0 ? 1 : made->kernel.phases;
+        shareable += made->kernel.phases == 0 ? 0 : made->block.count;
         program->checks_finite |=
             made->block.steps[0].src == TL_NONE && made->kernel.checks_finite;
     }
     TL_TRY(tl_layout_add(&executor_layout, &offset, activations));
     program->activation_bytes = activations;
+    program->shares = 2 * shareable >= program->lowered->count;
     program->makes_floats = needs_floats(program, from_input);
     TL_TRY(tl_layout_add(&executor_layout, &program->input_offset,
                          program->makes_floats ? program->src_count * sizeof(float) : 0));
@@ -421,15 +428,23 @@ done:
     return status;
 }
 
+/* In the child of a fork: what the parent had; holds program->lock. */
+static void
+forget_parent(tl_program *program)
+{
+    if (program->generation != tl_generation()) {
+        program->free = NULL; /* may have been cut in half by the fork */
+        program->sharing = false;
+        program->generation = tl_generation();
+    }
+}
+
 /* An executor from the free list, or a new one. */
 static tl_status
 executor_take(executor **out, tl_program *program)
 {
     tl_mutex_lock(&program->lock);
-    if (program->generation != tl_generation()) {
-        program->free = NULL; /* of the parent process; may have been cut in half by the fork */
-        program->generation = tl_generation();
-    }
+    forget_parent(program);
     executor *e = program->free;
     if (e != NULL) {
         program->free = e->next;
@@ -481,8 +496,7 @@ typedef struct running {
     tl_program *program;
     float *dst;
     tl_images src;
-    size_t alone;      /* images that one thread carries through; the others are shared out */
-    size_t shared;     /* how many are */
+    size_t shared;     /* images that are shared out; 0: each thread carries its own */
     size_t parts;      /* into so many */
     executor *leaders; /* one for each of them, whose activations all its threads use */
 } running;
@@ -589,9 +603,9 @@ done:
 static void
 wait_for(const executor *leader, size_t parts)
 {
-    for (int turn = 0; atomic_load_explicit(&leader->done, memory_order_acquire) < parts;
-         turn++) {
-        tl_pool_pause(turn);
+    unsigned turn = 0;
+    while (atomic_load_explicit(&leader->done, memory_order_acquire) < parts) {
+        tl_pool_pause(turn++);
     }
 }
 
@@ -641,36 +655,79 @@ run_shared(const image *x, executor *leader, size_t member, size_t parts)
     return status;
 }
 
+static image
+describe_image(const running *job, size_t index, const executor *values, const executor *own)
+{
+    return (image){.program = job->program,
+                   .values = values,
+                   .own = own,
+                   .dst = job->dst + index * job->program->dst_count,
+                   .src = tl_images_from(&job->src, index * job->program->src_count)};
+}
+
+/* An image a thread. */
 static tl_status
-run_task(void *context, size_t i)
+run_image(void *context, size_t i)
 {
     const running *job = context;
-    tl_program *program = job->program;
-    const size_t task = i < job->alone ? 0 : i - job->alone;
-    const size_t index = i < job->alone ? i : job->alone + task % job->shared;
-    executor *leader = i < job->alone ? NULL : job->leaders;
     executor *own = NULL;
-    tl_status status = TL_OK;
-    for (size_t k = 0; leader != NULL && k < task % job->shared; k++) {
+    tl_status status = executor_take(&own, job->program);
+    if (status == TL_OK) {
+        const image x = describe_image(job, i, own, own);
+        status = run_alone(&x);
+        executor_give_back(job->program, own);
+    }
+    return status;
+}
+
+/* A thread's share of an image. The image's first thread has its leader's scratch. */
+static tl_status
+run_part(void *context, size_t i)
+{
+    const running *job = context;
+    const size_t index = i % job->shared;
+    const size_t member = i / job->shared;
+    executor *leader = job->leaders;
+    executor *own = NULL;
+    for (size_t k = 0; k < index; k++) {
         leader = leader->next;
     }
-    if (leader == NULL || task >= job->shared) { /* an image's first thread has its leader's */
-        status = executor_take(&own, program);
+    if (member > 0) {
+        const tl_status status = executor_take(&own, job->program);
         if (status != TL_OK) {
             return status;
         }
     }
-    const image x = {.program = program,
-                     .values = leader != NULL ? leader : own,
-                     .own = own != NULL ? own : leader,
-                     .dst = job->dst + index * program->dst_count,
-                     .src = tl_images_from(&job->src, index * program->src_count)};
-    status =
-        leader == NULL ? run_alone(&x) : run_shared(&x, leader, task / job->shared, job->parts);
+    const image x = describe_image(job, index, leader, own != NULL ? own : leader);
+    const tl_status status = run_shared(&x, leader, member, job->parts);
     if (own != NULL) {
-        executor_give_back(program, own);
+        executor_give_back(job->program, own);
     }
     return status;
+}
+
+/* Leaders for the shared images, if there are so many free executors: none is made for it, so
+ * that there are no more than threads need, and while no other call has any. */
+static bool
+take_leaders(running *job)
+{
+    tl_program *program = job->program;
+    size_t found = 0;
+    tl_mutex_lock(&program->lock);
+    forget_parent(program);
+    for (const executor *e = program->free; e != NULL && found < job->shared; e = e->next) {
+        found++;
+    }
+    const bool taken = found == job->shared && !program->sharing;
+    for (size_t i = 0; taken && i < job->shared; i++) {
+        executor *e = program->free;
+        program->free = e->next;
+        e->next = job->leaders;
+        job->leaders = e;
+    }
+    program->sharing = program->sharing || taken;
+    tl_mutex_unlock(&program->lock);
+    return taken;
 }
 
 static void
@@ -681,43 +738,34 @@ give_back_leaders(running *job)
         executor_give_back(job->program, job->leaders);
         job->leaders = next;
     }
+    tl_mutex_lock(&job->program->lock);
+    job->program->sharing = false;
+    tl_mutex_unlock(&job->program->lock);
 }
 
-/* Whole rounds of the crew carry an image a thread. What is left over is shared out, but only
- * while nobody else needs the crew. */
+/* Fewer images than threads: several threads to each, if nobody else needs the crew. */
 static tl_status
-share_out(running *job, size_t count)
+run_few(running *job, size_t count)
 {
-    const size_t threads = tl_pool_idle();
     const size_t most = sizeof(size_t) * 8; /* bits of `begun` */
-    size_t left = threads == 0 ? 0 : count % threads;
-    job->alone = count - left;
-    job->parts = left == 0 ? 1 : threads / left;
-    job->parts = job->parts < most ? job->parts : most;
-    if (job->parts < 2) {
-        job->alone = count;
-        left = 0;
+    const size_t parts = tl_pool_idle() / count;
+    job->shared = count;
+    job->parts = parts < most ? parts : most;
+    if (parts < 2 || !job->program->shares || !take_leaders(job)) {
+        return tl_pool_run(run_image, job, count);
     }
-    for (; job->shared < left; job->shared++) {
-        executor *leader;
-        const tl_status status = executor_take(&leader, job->program);
-        if (status != TL_OK) {
-            give_back_leaders(job);
-            return status;
-        }
+    size_t index = 0;
+    for (executor *leader = job->leaders; leader != NULL; leader = leader->next) {
         for (size_t i = 0; i < job->program->phase_count; i++) {
             atomic_store(&leader->begun[i], 0);
         }
         atomic_store(&leader->done, 0);
-        leader->next = job->leaders;
-        job->leaders = leader;
-        make_floats(
-            &(image){.program = job->program,
-                     .values = leader,
-                     .src = tl_images_from(&job->src, (job->alone + left - 1 - job->shared) *
-                                                          job->program->src_count)});
+        const image x = describe_image(job, index++, leader, leader);
+        make_floats(&x);
     }
-    return TL_OK;
+    const tl_status status = tl_pool_run(run_part, job, count * job->parts);
+    give_back_leaders(job);
+    return status;
 }
 
 /* Where start is stop. */
@@ -747,10 +795,14 @@ tl_program_run(tl_program *program, float *dst, const tl_images *src, size_t cou
     if (program->lowered->count == 0) {
         return copy_images(program, dst, src, count);
     }
-    tl_status status = share_out(&job, count);
-    if (status == TL_OK) {
-        status = tl_pool_run(run_task, &job, job.alone + job.shared * job.parts);
-        give_back_leaders(&job);
+    /* Whole rounds of the crew carry an image a thread; what is left over is shared out. */
+    const size_t threads = tl_pool_threads();
+    const size_t rounds = program->shares ? count - count % threads : count;
+    tl_status status = tl_pool_run(run_image, &job, rounds);
+    if (status == TL_OK && rounds < count) {
+        job.dst += rounds * program->dst_count;
+        job.src = tl_images_from(src, rounds * program->src_count);
+        status = run_few(&job, count - rounds);
     }
     return status;
 }

@@ -1,4 +1,5 @@
-/* Runs a lowered list forward, one image a thread. Used by network.c alone. */
+/* Runs a lowered list forward, one image a thread; an image that is left over, several threads
+ * to it. Used by network.c alone. */
 #ifndef TL_CORE_INFER_H
 #define TL_CORE_INFER_H
 
@@ -7,7 +8,7 @@
 
 typedef struct tl_program tl_program;
 
-/* Lowers, plans memory and prepares a kernel for every step, on the crew. */
+/* Lowers, plans memory and prepares a kernel for every block, on the crew. */
 tl_status tl_program_create(tl_program **out, const tl_graph *graph, const tl_ops *ops,
                             size_t start, size_t stop);
 void tl_program_destroy(tl_program *program);

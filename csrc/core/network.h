@@ -3,7 +3,8 @@
  * A program is the lowered list from one node to another with its kernels, packed weights and
  * a free list of executors; it is made at its first use and kept. An executor is what one
  * thread needs to carry one image from start to stop: one small arena for all activations,
- * reused by every image. Running allocates nothing once as many executors exist as threads.
+ * reused by every image. Running allocates nothing once as many executors exist as threads;
+ * several callers at once may need half as many again.
  * A network keeps the eight programs that were used last. */
 #ifndef TL_CORE_NETWORK_H
 #define TL_CORE_NETWORK_H
@@ -39,8 +40,8 @@ void tl_network_unlock(tl_network *network);
 /* Raises the version of the groups that hold these parameters; call with the write lock. */
 void tl_network_touch(tl_network *network, const bool *params);
 
-/* dst (count, shape of stop) <- src (count, shape of start), one image a thread. Any number
- * of threads may call at once. */
+/* dst (count, shape of stop) <- src (count, shape of start), one image a thread or several
+ * threads an image. Any number of threads may call at once. */
 tl_status tl_network_run(tl_network *network, float *dst, const float *src, size_t count,
                          size_t start, size_t stop);
 

@@ -10,7 +10,7 @@
  *   bind      once an executor: whatever one thread needs to run it
  *   forward   once an image, or once each part of it: no allocation, no lock
  *
- * prepare, pack and forward are called on crew threads; a kernel may be prepared on one and
+ * All but takes are called on crew threads; a kernel may be prepared on one and
  * run on another. Training needs matrix products of whole batches: gemm. */
 #ifndef TL_CORE_OPS_H
 #define TL_CORE_OPS_H
@@ -37,7 +37,8 @@ typedef struct tl_kernel {
     size_t packed_bytes;  /* what pack fills; 64-byte aligned */
     size_t scratch_bytes; /* what forward may scribble on; 64-byte aligned, one a thread */
     size_t shared_bytes;  /* what one phase leaves for the next; one an image */
-    bool adds_in_place;   /* the residual lies in dst, and dst may take its place over */
+    bool adds_in_place;   /* the residual lies in dst, and dst may take its place over; whoever
+                             does that cannot be shared out */
     bool takes_pixels;    /* can read bytes as well as floats */
     bool checks_finite;   /* reads all of src and can refuse NaN and infinity in it */
     /* How one image can be shared out among threads: in phases, one after the other, each of

@@ -336,7 +336,7 @@ tl_pool_idle(void)
 }
 
 void
-tl_pool_pause(int turn)
+tl_pool_pause(unsigned turn)
 {
     if (turn > PATIENCE) {
         sched_yield();

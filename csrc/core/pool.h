@@ -29,7 +29,7 @@ size_t tl_pool_idle(void);
 
 /* One turn of waiting for another task that is running, counted from 0: a moment, and after
  * many turns the processor is given away. */
-void tl_pool_pause(int turn);
+void tl_pool_pause(unsigned turn);
 
 /* Sets the size of the crew (1 to 256); 0 means: what the process may use. */
 tl_status tl_pool_set_threads(size_t count);

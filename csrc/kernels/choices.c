@@ -20,7 +20,7 @@ describe(tl_isa isa, const tl_block *block)
     const tl_step *first = &block->steps[0];
     const tl_step *last = &block->steps[block->count - 1];
     const bool depthwise_first = first->kind == TL_STEP_DEPTHWISE_CONV2D;
-    const bool widened = first->kernel[0] > 1 && !depthwise_first; /* only a stem is */
+    const bool widened = first->kernel[0] > 1 && !depthwise_first; /* a stem */
     row r = {.isa = isa, .height = first->src_shape.dims[0], .stride = 1};
     r.in = tl_shape_channels(&first->src_shape);
     r.out = tl_shape_channels(&last->dst_shape);

@@ -4,6 +4,7 @@
 enum {
     PICTURE_CHANNELS = 4, /* more than these are no picture: oneDNN's convolutions take over */
     LARGEST_PAD = 3,
+    LARGEST_VALUE = 40, /* numbers of a value: a power of two */
 };
 
 /* --- patterns --------------------------------------------------------------------------- */
@@ -149,11 +150,12 @@ edge_of(const tl_step *step)
     };
 }
 
-enum {                        /* floats */
-       TILE = 24 * 1024,      /* that project finds in the second cache level */
-       ONE_PANEL = 96 * 1024, /* of a ring for all rows of one panel, at most */
-       WEIGHTS = 64 * 1024,   /* more than these are read once, not again for each tile */
-       CHUNK = 192,           /* channels: so deep that loading and storing sums costs little */
+/* In floats. */
+enum {
+    TILE = 24 * 1024,      /* that project finds in the second cache level */
+    ONE_PANEL = 96 * 1024, /* of a ring for all rows of one panel, at most */
+    WEIGHTS = 64 * 1024,   /* more than these are read once, not again for each tile */
+    CHUNK = 192,           /* channels: so deep that loading and storing sums costs little */
 };
 
 static void
@@ -248,6 +250,21 @@ done:
     return status;
 }
 
+/* So that a product with a panel or a kernel cannot overflow. */
+static tl_status
+check_sizes(const tl_block *block)
+{
+    for (size_t i = 0; i < block->count; i++) {
+        const tl_step *step = &block->steps[i];
+        if (tl_shape_elements(&step->src_shape) >> LARGEST_VALUE > 0 ||
+            tl_shape_elements(&step->dst_shape) >> LARGEST_VALUE > 0) {
+            return tl_fail(TL_OUT_OF_MEMORY, "a value of more than 2^%d numbers",
+                           LARGEST_VALUE);
+        }
+    }
+    return TL_OK;
+}
+
 /* Which step is which stage. */
 static void
 name_stages(tl_fused *p, const tl_block *block)
@@ -272,6 +289,7 @@ tl_fused_plan(tl_fused *plan, const tl_block *block, const tl_micro *micro)
 {
     tl_status status = TL_OK;
     tl_fused p = {.micro = micro};
+    TL_TRY(check_sizes(block));
     name_stages(&p, block);
     const tl_step *first = &block->steps[0];
     const tl_step *last = p.project != NULL     ? p.project
@@ -301,7 +319,8 @@ tl_fused_plan(tl_fused *plan, const tl_block *block, const tl_micro *micro)
     }
     if (p.edged) {
         const size_t rows = p.depthwise != NULL ? p.slots : 1; /* of the middle, at once */
-        p.in_slots = (rows - 1) * p.produce->strides[0] + p.produce->kernel[0];
+        p.in_slots = smaller((rows - 1) * p.produce->strides[0] + p.produce->kernel[0],
+                             p.in.top + p.in.height);
     }
     TL_TRY(lay_out_scratch(&p));
     TL_TRY(lay_out_weights(&p));

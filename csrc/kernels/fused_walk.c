@@ -158,9 +158,7 @@ run_stem(tl_fused_run *r, size_t begin, size_t end)
     tl_fused_clear_row_of_zeros(r);
     for (size_t row = begin; row < end; row++) {
         tl_panel_job job = tl_fused_producing(r);
-        if (p->edged) {
-            tl_fused_copy_rows_in(r, row, row + 1);
-        }
+        tl_fused_copy_rows_in(r, row, row + 1);
         tl_fused_find_source(r, &job, row);
         job.dst_stride = p->out_channels;
         job.pixels = p->out_width;

@@ -1,5 +1,5 @@
-/* The innermost loops, once for each instruction set: what a driver (fused.c) calls a row at a
- * time. docs/kernels.md explains their blocking.
+/* The innermost loops, once for each instruction set: what fused_stages.c and fused_walk.c call
+ * for a row or a panel. docs/kernels.md explains their blocking.
  *
  * Results are a function of a pixel alone: however many pixels a call is given, and wherever it
  * cuts them into tiles, each output is the same chain of multiply-adds in the same order. */

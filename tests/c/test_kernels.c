@@ -69,7 +69,7 @@ random_block(tl_graph **out)
     const bool wide = draw(0, 7) == 0;
     /* so many channels that a picture is done chunk after chunk of them */
     const bool deep = !wide && draw(0, 3) == 0;
-    const size_t channels = stem ? draw(1, 4) : draw(1, deep ? 130 : 70);
+    const size_t channels = stem ? draw(1, 4) : draw(1, deep ? 600 : 70);
     const tl_shape shape =
         tl_shape_3(draw(1, wide ? 40 : 15), draw(1, wide ? 40 : 15), channels);
     size_t id = 0;
@@ -77,11 +77,11 @@ random_block(tl_graph **out)
 
     TL_TRY(tl_graph_create(out, "input", &shape));
     if (stem) {
-        const size_t side = draw(1, 5);
+        const size_t side = draw(1, 7);
         middle = draw(1, deep ? 250 : 40);
         TL_TRY(add_convolution(*out, &id, TL_OP_CONV2D,
                                (tl_convolution){.filters = middle,
-                                                .kernel = {side, draw(1, 5)},
+                                                .kernel = {side, draw(1, 7)},
                                                 .strides = {draw(1, 3), draw(1, 3)},
                                                 .same = true,
                                                 .use_bias = true},
@@ -99,10 +99,11 @@ random_block(tl_graph **out)
         const size_t *dims = (*out)->nodes[id].shape.dims;
         const bool same = dims[0] < 3 || dims[1] < 3 || draw(0, 3) > 0;
         if (draw(0, 3) == 0) {
-            TL_TRY(add_node(*out, &id,
-                            (tl_node){.op = TL_OP_ZERO_PADDING2D,
-                                      .padding = {draw(0, 1), draw(0, 2), draw(0, 1), 1}},
-                            "pad", id, TL_NONE));
+            TL_TRY(
+                add_node(*out, &id,
+                         (tl_node){.op = TL_OP_ZERO_PADDING2D,
+                                   .padding = {draw(0, 2), draw(0, 2), draw(0, 2), draw(0, 2)}},
+                         "pad", id, TL_NONE));
         }
         TL_TRY(add_convolution(*out, &id, TL_OP_DEPTHWISE_CONV2D,
                                (tl_convolution){0, {3, 3}, {stride, stride}, same, true},
@@ -116,7 +117,8 @@ random_block(tl_graph **out)
              (*out)->nodes[id].shape.dims[1] == shape.dims[1]);
         TL_TRY(add_convolution(
             *out, &id, TL_OP_CONV2D,
-            (tl_convolution){residual ? channels : draw(1, 130), {1, 1}, {1, 1}, true, true},
+            (tl_convolution){
+                residual ? channels : draw(1, deep ? 200 : 130), {1, 1}, {1, 1}, true, true},
             "project"));
         if (residual) {
             TL_TRY(add_node(*out, &id, (tl_node){.op = TL_OP_ADD}, "add", id, 0));

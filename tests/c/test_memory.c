@@ -149,6 +149,9 @@ test_a_failed_network_recovers(void)
         CHECK(tl_network_run(network, dst, src, 1, 0, graph->count - 1) == TL_OUT_OF_MEMORY);
         tl_alloc_fail_at(-1);
     }
+    /* the first image makes one thread's executor, the second is shared out and makes another's
+     */
+    CHECK_OK(tl_network_run(network, dst, src, 1, 0, graph->count - 1));
     CHECK_OK(tl_network_run(network, dst, src, 1, 0, graph->count - 1));
     tl_alloc_fail_at(0); /* a warm network allocates nothing */
     CHECK_OK(tl_network_run(network, dst, src, 1, 0, graph->count - 1));
@@ -548,6 +551,7 @@ test_what_allocates_nothing(void)
     tl_param_spec specs[TL_MAX_NODE_PARAMS];
     stage_set(&s, &product_ops);
     CHECK_OK(call_trainer_step(&s));
+    CHECK_OK(s.ops->gemm(dst, src, src, &product)); /* this thread holds ballast from now on */
     tl_alloc_fail_at(0);
     CHECK_OK(call_trainer_step(&s)); /* as many rows as before */
     CHECK_OK(tl_pool_set_threads(3));

@@ -68,6 +68,18 @@ def test_a_crowd_shares_the_crew() -> None:
     assert wrong == []
 
 
+def test_a_long_stride_takes_no_rows_that_do_not_exist() -> None:
+    graph = _core.Graph((224, 224, 3))
+    graph.add("conv2d", "stem", [0], filters=8, kernel_size=(1, 1), strides=(65536, 1))
+    graph.add("depthwise_conv2d", "d", [1], kernel_size=(3, 3), padding="same")
+    one = _core.Network(graph, [random_parameters(graph)])
+    assert one.memory()["executor"] < 4 * 2**20
+    _core.choose_kernels("onednn")
+    other = _core.Network(graph, [random_parameters(graph)])
+    x = np.random.default_rng(4).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
+    np.testing.assert_allclose(one.run(x), other.run(x), rtol=1e-5, atol=1e-5)
+
+
 def test_shapes_of_the_table_are_those_of_the_network() -> None:
     """mobilenet_v2_layers.txt lists the blocks of the network at 224, and all of them."""
     text = Path(__file__).parents[2].joinpath("benchmarks/mobilenet_v2_layers.txt").read_text()
