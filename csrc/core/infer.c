@@ -713,6 +713,7 @@ take_leaders(running *job)
 {
     tl_program *program = job->program;
     size_t found = 0;
+    tl_fork_guard_enter(); /* a forked child frees what it finds in the list */
     tl_mutex_lock(&program->lock);
     forget_parent(program);
     for (const executor *e = program->free; e != NULL && found < job->shared; e = e->next) {
@@ -727,12 +728,14 @@ take_leaders(running *job)
     }
     program->sharing = program->sharing || taken;
     tl_mutex_unlock(&program->lock);
+    tl_fork_guard_leave();
     return taken;
 }
 
 static void
 give_back_leaders(running *job)
 {
+    tl_fork_guard_enter();
     while (job->leaders != NULL) {
         executor *next = job->leaders->next;
         executor_give_back(job->program, job->leaders);
@@ -741,6 +744,7 @@ give_back_leaders(running *job)
     tl_mutex_lock(&job->program->lock);
     job->program->sharing = false;
     tl_mutex_unlock(&job->program->lock);
+    tl_fork_guard_leave();
 }
 
 /* Fewer images than threads: several threads to each, if nobody else needs the crew. */
