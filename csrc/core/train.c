@@ -8,12 +8,7 @@
 #include "core/arena.h"
 #include "core/pool.h"
 #include "core/random.h"
-
-/* What a node of the trained part owns in the training arena. */
-typedef struct slot_set {
-    float *grad; /* of one parameter */
-    float *slots[TL_MAX_SLOTS];
-} slot_set;
+#include "core/train_state.h"
 
 typedef struct value {
     size_t count;    /* floats of one row */
@@ -31,14 +26,13 @@ struct tl_trainer {
     size_t output;
     bool *trainable;
     tl_loss loss;
-    tl_optimizer optimizer;
     uint64_t seed;
-    uint64_t iterations;
-    value *values;     /* one a node */
-    tl_arena batch;    /* activations and their gradients */
-    size_t batch_rows; /* what it has room for */
-    slot_set *params;  /* one a parameter */
-    tl_arena state;    /* parameter gradients and slots */
+    value *values;      /* one a node */
+    tl_arena batch;     /* activations and their gradients */
+    size_t batch_rows;  /* what it has room for */
+    float **grads;      /* one a parameter, NULL where it is not trained */
+    tl_arena gradients; /* of the parameters */
+    tl_train_state *state;
 };
 
 /* --- creation --------------------------------------------------------------------------- */
@@ -137,41 +131,42 @@ done:
     return status;
 }
 
-/* A gradient and the optimizer's slots for every parameter that is trained. */
+/* A gradient for every parameter that is trained, and what the optimizer keeps of it. */
 static tl_status
-create_state(tl_trainer *t, const tl_graph *graph)
+create_state(tl_trainer *t, const tl_graph *graph, const tl_trainer_plan *plan)
 {
     tl_status status = TL_OUT_OF_MEMORY;
     tl_layout layout = {0};
-    const size_t width = 1 + tl_optimizer_slots(&t->optimizer);
-    size_t *offsets = tl_alloc(graph->param_count, width * sizeof *offsets);
-    if (offsets == NULL) {
+    size_t *offsets = tl_alloc(graph->param_count, sizeof *offsets);
+    bool *trains = tl_alloc(graph->param_count, sizeof *trains);
+    if (offsets == NULL || trains == NULL) {
         goto done;
     }
-    status = TL_OK;
-    for (int pass = 0; pass < 2; pass++) { /* plan, then point */
-        for (size_t i = t->start + 1; i <= t->logits; i++) {
-            const tl_node *node = &graph->nodes[i];
-            for (size_t k = 0; t->values[i].in_part && k < node->param_count; k++) {
-                const size_t p = node->first_param + k;
-                const size_t bytes = tl_network_tensor(t->network, p)->count * sizeof(float);
-                for (size_t s = 0; t->trainable[p] && s < width; s++) {
-                    size_t *offset = &offsets[p * width + s];
-                    if (pass == 0) {
-                        TL_TRY(tl_layout_add(&layout, offset, bytes));
-                        continue;
-                    }
-                    float *at = tl_arena_at(&t->state, *offset);
-                    tl_arena_guard(&t->state, *offset, bytes);
-                    *(s == 0 ? &t->params[p].grad : &t->params[p].slots[s - 1]) = at;
-                }
-            }
-        }
-        if (pass == 0) {
-            TL_TRY(tl_arena_create(&t->state, layout.size));
+    for (size_t i = t->start + 1; i <= t->logits; i++) {
+        const tl_node *node = &graph->nodes[i];
+        for (size_t k = 0; k < node->param_count; k++) {
+            const size_t p = node->first_param + k;
+            trains[p] = t->values[i].in_part && t->trainable[p];
         }
     }
+    for (size_t p = 0; p < graph->param_count; p++) {
+        const size_t bytes = tl_network_tensor(t->network, p)->count * sizeof(float);
+        if (trains[p]) {
+            TL_TRY(tl_layout_add(&layout, &offsets[p], bytes));
+        }
+    }
+    TL_TRY(tl_arena_create(&t->gradients, layout.size));
+    for (size_t p = 0; p < graph->param_count; p++) {
+        if (trains[p]) {
+            t->grads[p] = tl_arena_at(&t->gradients, offsets[p]);
+            tl_arena_guard(&t->gradients, offsets[p],
+                           tl_network_tensor(t->network, p)->count * sizeof(float));
+        }
+    }
+    TL_TRY(tl_train_state_create(&t->state, t->network, trains, &plan->optimizer,
+                                 plan->multipliers));
 done:
+    tl_free(trains);
     tl_free(offsets);
     return status;
 }
@@ -195,18 +190,17 @@ tl_trainer_create(tl_trainer **out, tl_network *network, const tl_trainer_plan *
     t->start = plan->start;
     t->output = graph->count - 1;
     t->loss = plan->loss;
-    t->optimizer = plan->optimizer;
     t->seed = plan->seed;
     t->trainable = tl_alloc(graph->param_count, sizeof *t->trainable);
     t->values = tl_alloc(graph->count, sizeof *t->values);
-    t->params = tl_alloc(graph->param_count, sizeof *t->params);
-    if (t->trainable == NULL || t->values == NULL || t->params == NULL) {
+    t->grads = tl_alloc(graph->param_count, sizeof(float *));
+    if (t->trainable == NULL || t->values == NULL || t->grads == NULL) {
         goto done;
     }
     memcpy(t->trainable, plan->trainable, graph->param_count * sizeof *t->trainable);
     TL_TRY(attach_loss(t, graph));
     TL_TRY(mark_part(t, graph));
-    TL_TRY(create_state(t, graph));
+    TL_TRY(create_state(t, graph, plan));
 
     *out = t; /* handed over */
     t = NULL;
@@ -219,9 +213,10 @@ void
 tl_trainer_destroy(tl_trainer *trainer)
 {
     if (trainer != NULL) {
-        tl_arena_destroy(&trainer->state);
+        tl_train_state_destroy(trainer->state);
+        tl_arena_destroy(&trainer->gradients);
         tl_arena_destroy(&trainer->batch);
-        tl_free(trainer->params);
+        tl_free(trainer->grads);
         tl_free(trainer->values);
         tl_free(trainer->trainable);
         tl_free(trainer);
@@ -324,7 +319,8 @@ forward_dense(tl_trainer *t, const tl_node *node, float *dst, const float *src, 
 static bool
 kept(const tl_trainer *t, size_t id, float rate, size_t i)
 {
-    const uint64_t stream = tl_random_bits(t->seed, t->iterations * 4096 + id);
+    const uint64_t step = tl_train_state_iterations(t->state);
+    const uint64_t stream = tl_random_bits(t->seed, step * 4096 + id);
     return tl_random_uniform(stream, i) >= rate;
 }
 
@@ -420,12 +416,12 @@ backward_dense(tl_trainer *t, size_t id, size_t rows)
     const size_t total = dense_rows(graph, node, rows);
     const size_t units = node->dense.units;
     const size_t features = kernel->shape.dims[0];
-    float *grad_kernel = t->params[node->first_param].grad;
+    float *grad_kernel = t->grads[node->first_param];
     if (grad_kernel != NULL) {
         TL_TRY(gemm(grad_kernel, input->data, v->grad,
                     &(tl_gemm){.transpose_a = true, .m = features, .n = units, .k = total}));
     }
-    float *grad_bias = node->dense.use_bias ? t->params[node->first_param + 1].grad : NULL;
+    float *grad_bias = node->dense.use_bias ? t->grads[node->first_param + 1] : NULL;
     if (grad_bias != NULL) {
         memset(grad_bias, 0, units * sizeof *grad_bias);
         for (size_t r = 0; r < total; r++) {
@@ -553,16 +549,8 @@ copy_outputs(const tl_trainer *t, float *outputs, const float *values, size_t ro
 static void
 update_parameters(tl_trainer *t, float learning_rate)
 {
-    const size_t count = tl_network_graph(t->network)->param_count;
     tl_fork_guard_enter(); /* a forked child must not see a step half done */
-    t->iterations++;
-    for (size_t p = 0; p < count; p++) {
-        const tl_tensor *tensor = tl_network_tensor(t->network, p);
-        if (t->params[p].grad != NULL) {
-            tl_optimizer_update(&t->optimizer, tensor->data, t->params[p].slots,
-                                t->params[p].grad, tensor->count, learning_rate, t->iterations);
-        }
-    }
+    tl_train_state_update(t->state, (const float *const *)t->grads, learning_rate);
     tl_network_touch(t->network, t->trainable);
     tl_fork_guard_leave();
 }
@@ -664,41 +652,23 @@ done:
 uint64_t
 tl_trainer_iterations(const tl_trainer *trainer)
 {
-    return trainer->iterations;
+    return tl_train_state_iterations(trainer->state);
 }
 
 void
 tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations)
 {
-    trainer->iterations = iterations;
+    tl_train_state_set_iterations(trainer->state, iterations);
 }
 
 size_t
 tl_trainer_slot_count(const tl_trainer *trainer)
 {
-    const size_t width = tl_optimizer_slots(&trainer->optimizer);
-    const size_t count = tl_network_graph(trainer->network)->param_count;
-    size_t slots = 0;
-    for (size_t p = 0; p < count; p++) {
-        slots += trainer->params[p].grad != NULL ? width : 0;
-    }
-    return slots;
+    return tl_train_state_slot_count(trainer->state);
 }
 
 float *
 tl_trainer_slot(const tl_trainer *trainer, size_t index, const tl_tensor **tensor)
 {
-    const size_t width = tl_optimizer_slots(&trainer->optimizer);
-    const size_t count = tl_network_graph(trainer->network)->param_count;
-    for (size_t p = 0; p < count; p++) {
-        if (trainer->params[p].grad == NULL) {
-            continue;
-        }
-        if (index < width) {
-            *tensor = tl_network_tensor(trainer->network, p);
-            return trainer->params[p].slots[index];
-        }
-        index -= width;
-    }
-    return NULL;
+    return tl_train_state_slot(trainer->state, index, tensor);
 }

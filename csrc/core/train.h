@@ -21,7 +21,8 @@ typedef struct tl_trainer_plan {
     const bool *trainable; /* one flag a parameter of the network; copied */
     tl_loss loss;          /* from_logits as the user said; a sigmoid or softmax implies it */
     tl_optimizer optimizer;
-    uint64_t seed; /* of dropout */
+    const float *multipliers; /* of the learning rate, one a parameter; NULL: all 1; copied */
+    uint64_t seed;            /* of dropout */
 } tl_trainer_plan;
 
 /* The network must outlive the trainer. TL_UNSUPPORTED names a node that cannot be trained
