@@ -182,6 +182,14 @@ class Trainer:
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, FloatArray]:
         """Loss and outputs in inference mode; nothing changes."""
+    def gradients(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, list[FloatArray | None]]:
+        """Loss and gradients of a training step that is not taken; None where nothing trains."""
+    def memory(self, rows: int) -> int:
+        """Bytes that training takes, beside weights and slots, for batches of so many rows."""
+    def profile(self) -> list[tuple[str, float, float]]:
+        """(name, forward, backward): seconds that each unit took in all steps, per thread."""
     @property
     def iterations(self) -> int: ...
     def get_state(self) -> tuple[int, list[FloatArray]]:

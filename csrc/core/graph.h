@@ -57,10 +57,14 @@ typedef struct tl_node {
     char name[TL_NAME_SIZE];
     size_t inputs[TL_MAX_INPUTS];
     size_t input_count;
+    /* Called with training=False: batch norm takes its stored statistics and dropout passes
+     * values through, also while training. */
+    bool inference;
     union {
         tl_convolution convolution; /* conv2d, depthwise_conv2d */
         struct {
             float epsilon;
+            float momentum; /* share of the old moving statistics that a training step keeps */
         } batch_normalization;
         struct {
             float max_value; /* INFINITY: no limit */

@@ -158,6 +158,7 @@ set_defaults(tl_node *node)
         break;
     case TL_OP_BATCH_NORMALIZATION:
         node->batch_normalization.epsilon = 1e-3F;
+        node->batch_normalization.momentum = 0.99F;
         break;
     case TL_OP_RELU:
         node->relu.max_value = INFINITY;
