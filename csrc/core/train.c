@@ -661,6 +661,17 @@ tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations)
     tl_train_state_set_iterations(trainer->state, iterations);
 }
 
+void
+tl_trainer_apply_averages(tl_trainer *trainer)
+{
+    tl_network_lock_write(trainer->network);
+    tl_fork_guard_enter();
+    tl_train_state_apply_averages(trainer->state);
+    tl_network_touch(trainer->network, trainer->trainable);
+    tl_fork_guard_leave();
+    tl_network_unlock(trainer->network);
+}
+
 size_t
 tl_trainer_slot_count(const tl_trainer *trainer)
 {
