@@ -39,8 +39,9 @@ def save_model(
     where tlcore stopped; in Keras 3 call `compile` again before `fit`, as for its own .h5 files.
     In tlcore the loaded model trains on as this one would, bit for bit, given the same batches:
     the file also holds what Keras's dialect has no place for, which is the state of weights that
-    are frozen now, accumulated gradients, moving averages and the seed of dropout. tf-keras does
-    not know `gradient_accumulation_steps` and opens a file with it only with `compile=False`.
+    are frozen now, accumulated gradients, moving averages and the seed of dropout. An optimizer
+    with `gradient_accumulation_steps` or `use_ema` comes back in Keras 3 too; tf-keras does not
+    know these for the plain names "Adam" and "SGD" and opens such a file with `compile=False`.
 
     Args:
         model: a built `Sequential` or `Functional`.
