@@ -141,6 +141,11 @@ class Model(Trainer, Layer):
         for layer in self.layers:
             layer._set_trainable(value)
 
+    def _set_rate_multiplier(self, value: float) -> None:
+        super()._set_rate_multiplier(value)
+        for layer in self.layers:
+            layer._set_rate_multiplier(value)
+
     @property
     def parameters(self) -> _core.Parameters | None:
         """The block of the model's own weights, if it has exactly one."""
@@ -150,6 +155,10 @@ class Model(Trainer, Layer):
     def parameter_flags(self) -> list[bool]:
         """For each tensor of `network`, in its order, whether training may change it."""
         return [self._trainable and variable.trainable for variable in self._tensors()]
+
+    def parameter_multipliers(self) -> list[float]:
+        """For each tensor of `network`, in its order, the factor of its learning rate."""
+        return [leaf.learning_rate_multiplier for leaf in self._leaves() for _ in leaf.weights]
 
     @property
     def input_range(self) -> tuple[float, float] | None:

@@ -37,7 +37,8 @@ void tl_network_lock_read(tl_network *network);
 void tl_network_lock_write(tl_network *network);
 void tl_network_unlock(tl_network *network);
 
-/* Raises the version of the groups that hold these parameters; call with the write lock. */
+/* Raises the version of the groups that hold these parameters, each once, and stamps the
+ * parameters with it; call with the write lock. */
 void tl_network_touch(tl_network *network, const bool *params);
 
 /* Changes whenever any of its parameters does; call with a lock. */

@@ -88,7 +88,8 @@ create_state(tl_trainer *t, const tl_graph *graph, const tl_trainer_plan *plan)
             trains[node->first_param + k] = t->trainable[node->first_param + k];
         }
     }
-    TL_TRY(tl_train_state_create(&t->state, t->network, trains, &plan->optimizer, NULL));
+    TL_TRY(tl_train_state_create(&t->state, t->network, trains, &plan->optimizer,
+                                 plan->multipliers));
 done:
     tl_free(trains);
     return status;
@@ -349,6 +350,17 @@ void
 tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations)
 {
     tl_train_state_set_iterations(trainer->state, iterations);
+}
+
+void
+tl_trainer_apply_averages(tl_trainer *trainer)
+{
+    tl_network_lock_write(trainer->network);
+    tl_fork_guard_enter();
+    tl_train_state_apply_averages(trainer->state);
+    tl_network_touch(trainer->network, trainer->trainable);
+    tl_fork_guard_leave();
+    tl_network_unlock(trainer->network);
 }
 
 size_t

@@ -68,10 +68,14 @@ tl_status tl_trainer_evaluate(tl_trainer *trainer, double *value, float *outputs
 /* Where the time of all steps went; false behind the last unit. */
 bool tl_trainer_time(const tl_trainer *trainer, size_t index, tl_unit_time *time);
 
+/* The weights become their moving averages, if the optimizer keeps any. */
+void tl_trainer_apply_averages(tl_trainer *trainer);
+
+/* Batches trained so far. */
 uint64_t tl_trainer_iterations(const tl_trainer *trainer);
 void tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations);
 
-/* The optimizer's arrays, all slots of one tensor together (m0, v0, m1, v1, ...). */
+/* The optimizer's arrays, all of one tensor together: see train_state.h. */
 size_t tl_trainer_slot_count(const tl_trainer *trainer);
 float *tl_trainer_slot(const tl_trainer *trainer, size_t index, const tl_tensor **tensor);
 

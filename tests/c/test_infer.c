@@ -205,10 +205,72 @@ test_changed_weights_are_packed_again(void)
     CHECK_OK(tl_network_run(network, before, src, 1, 0, graph->count - 1));
     tl_rwlock_write(&parameters->lock);
     parameters->tensors[0].data[0] += 1;
-    parameters->version++;
+    tl_parameters_touch(parameters, 0);
     tl_rwlock_unlock(&parameters->lock);
     CHECK_OK(tl_network_run(network, after, src, 1, 0, graph->count - 1));
     CHECK(memcmp(before, after, sizeof before) != 0);
+    tl_network_destroy(network);
+    tl_parameters_release(parameters);
+    tl_graph_destroy(graph);
+}
+
+static atomic_size_t packed;
+
+static tl_status
+count_pack(const tl_kernel *kernel, const tl_block *block, void *at,
+           const float *const *weights, const float *const *biases)
+{
+    atomic_fetch_add(&packed, 1);
+    return reference_ops.backends[0]->pack(kernel, block, at, weights, biases);
+}
+
+/* A frozen prefix stays packed while a suffix in the same block of parameters trains. */
+static void
+test_only_what_changed_is_packed_again(void)
+{
+    tl_graph *graph = NULL;
+    tl_parameters *parameters = NULL;
+    tl_network *network = NULL;
+    tl_backend counting = *reference_ops.backends[0];
+    const tl_backend *const backends[] = {&counting};
+    const tl_ops ops = {backends, 1, reference_ops.gemm};
+    static float src[12 * 12 * 3];
+    float at_cut[10];
+    float scores[4];
+    bool trains[64] = {false};
+    size_t cut = 0;
+    counting.pack = count_pack;
+    random_numbers(src, sizeof src / sizeof src[0], 1);
+    CHECK_OK(small_graph(&graph, 12, 12));
+    while (strcmp(graph->nodes[cut].name, "gap") != 0) {
+        cut++;
+    }
+    for (size_t p = graph->nodes[cut].first_param; p < graph->param_count; p++) {
+        trains[p] = true;
+    }
+    CHECK_OK(random_parameters(&parameters, graph, 2));
+    CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &ops));
+    CHECK_OK(tl_network_run(network, at_cut, src, 1, 0, cut));
+    CHECK_OK(tl_network_run(network, scores, at_cut, 1, cut, graph->count - 1));
+    const size_t once = atomic_load(&packed);
+    const unsigned long version = parameters->version;
+    CHECK(once > 0);
+    tl_network_lock_write(network);
+    tl_network_touch(network, trains);
+    tl_network_unlock(network);
+    CHECK(parameters->version == version + 1);
+    CHECK_OK(tl_network_run(network, at_cut, src, 1, 0, cut));
+    CHECK(atomic_load(&packed) == once);
+    CHECK_OK(tl_network_run(network, scores, at_cut, 1, cut, graph->count - 1));
+    const size_t suffix = atomic_load(&packed);
+    CHECK(suffix > once);
+    tl_rwlock_write(&parameters->lock);
+    tl_parameters_touch(parameters, 0);
+    tl_rwlock_unlock(&parameters->lock);
+    CHECK_OK(tl_network_run(network, scores, at_cut, 1, cut, graph->count - 1));
+    CHECK(atomic_load(&packed) == suffix);
+    CHECK_OK(tl_network_run(network, at_cut, src, 1, 0, cut));
+    CHECK(atomic_load(&packed) > suffix);
     tl_network_destroy(network);
     tl_parameters_release(parameters);
     tl_graph_destroy(graph);
@@ -327,6 +389,7 @@ main(void)
     RUN(test_mobilenet_v2_equals_naive_loops);
     RUN(test_results_do_not_depend_on_batch_or_threads);
     RUN(test_changed_weights_are_packed_again);
+    RUN(test_only_what_changed_is_packed_again);
     RUN(test_a_forked_child_predicts);
     RUN(test_the_cut_follows_the_trainable_flags);
     RUN(test_stretches_behind_the_graph_are_refused);

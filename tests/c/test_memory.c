@@ -65,7 +65,7 @@ predict(const tl_ops *ops)
     TL_TRY(random_parameters(&parameters, graph, 1));
     TL_TRY(tl_network_create(&network, graph, &parameters, 1, ops));
     TL_TRY(tl_network_run(network, dst, src, IMAGES, 0, graph->count - 1));
-    parameters->version++;
+    tl_parameters_touch(parameters, 0);
     TL_TRY(tl_network_run(network, dst, src, IMAGES, 0, graph->count - 1));
 done:
     tl_network_destroy(network);

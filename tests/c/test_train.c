@@ -103,13 +103,13 @@ check_gradients(const tl_shape *input, tl_op pooling, tl_function output, tl_los
                        parameters->tensors[k].count * sizeof(float));
             }
             tensor->data[i] = kept + (float)h;
-            parameters->version++;
+            tl_parameters_touch(parameters, t);
             CHECK_OK(tl_trainer_evaluate(trainer, &up, outputs, &batch));
             tensor->data[i] = kept - (float)h;
-            parameters->version++;
+            tl_parameters_touch(parameters, t);
             CHECK_OK(tl_trainer_evaluate(trainer, &down, outputs, &batch));
             tensor->data[i] = kept;
-            parameters->version++;
+            tl_parameters_touch(parameters, t);
             CHECK_NEAR(gradient, (up - down) / (2 * h), 2e-4);
         }
     }

@@ -198,9 +198,18 @@ class Trainer(Compiling):
                     listeners.on_epoch_end(epoch, logs)
                     if self.stop_training:
                         break
+                if epochs > 0 and compiled.keeps_averages:
+                    self._apply_averages(trainer, prefix)
                 listeners.on_train_end(logs)
         assert listeners.history is not None
         return listeners.history
+
+    def _apply_averages(self, trainer: _core.Trainer, prefix: Prefix) -> None:
+        """What Keras's `finalize_variable_values` does at the end of `fit`."""
+        before = prefix.stamp()
+        with self._between_steps:
+            trainer.apply_averages()
+        prefix.absorb_step(before)
 
     def _train_epoch(
         self,
@@ -248,7 +257,7 @@ class Trainer(Compiling):
                 features, targets, weights, learning_rate=compiled.optimizer.learning_rate
             )
         prefix.absorb_step(before)
-        compiled.optimizer.iterations = trainer.iterations
+        compiled.optimizer.count_batches(trainer.iterations)
         means.update(loss, targets, outputs)
         self._last_metrics = means.all_metrics
 
