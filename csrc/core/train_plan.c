@@ -40,7 +40,8 @@ static bool
 passes_through(const tl_node *node)
 {
     return node->op == TL_OP_FLATTEN ||
-           (node->op == TL_OP_DROPOUT && (node->inference || node->dropout.rate == 0)) ||
+           ((node->op == TL_OP_DROPOUT || node->op == TL_OP_SPATIAL_DROPOUT2D) &&
+            (node->inference || node->dropout.rate == 0)) ||
            (node->op == TL_OP_ACTIVATION && node->activation.function == TL_LINEAR);
 }
 
