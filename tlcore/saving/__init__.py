@@ -126,7 +126,7 @@ def _read(file: File, compile: bool) -> Model:
     groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
     budget = sum(dataset.size for group in groups for dataset in group.datasets)
     extras = _extras.read_extras(file)
-    model = _config.rebuilt(file, description, budget)
+    model = _config.rebuilt(file, description, budget, extras.get("layer_order", {}))
     if not model.built:
         raise file.refuse("its model does not say what shape its input has")
     flags = _order.effective_flags(model)
