@@ -194,6 +194,18 @@ def test_multipliers_come_back_from_files(tmp_path: Path) -> None:
         assert "tlcore_learning_rate_multiplier" not in file.attrs
 
 
+def test_loading_weights_leaves_multipliers_and_flags_alone(tmp_path: Path) -> None:
+    model = make("adam")
+    model.get_layer("first").learning_rate_multiplier = 0.125
+    model.trainable = False
+    model.save(tmp_path / "m.h5")
+    other = make("adam")
+    other.load_weights(tmp_path / "m.h5")
+    same(other.get_weights(), model.get_weights())
+    assert other.parameter_multipliers() == [1] * 6
+    assert other.trainable and all(layer.trainable for layer in other.layers)
+
+
 # --- across compile -------------------------------------------------------------------------------
 
 

@@ -132,6 +132,7 @@ def _read(file: File, compile: bool) -> Model:
     flags = _order.effective_flags(model)
     _weights.assign(_weights.matched(file, groups, model, flags))
     _extras.apply_extras(model, extras)
+    _extras.apply_settings(model, extras)
     if compile and _training.read_compile(file, model, extras.get("dropout_seed")):
         _training.read_optimizer(file, model, _order.effective_flags(model))
     return model

@@ -122,10 +122,14 @@ def read_extras(file: File) -> dict[str, Any]:
 
 
 def apply_extras(model: Model, extras: dict[str, Any]) -> None:
-    """Give `model` what it does not know yet, and every layer that is named its flag."""
+    """Give `model` what it does not know yet of its classes and of the pictures that it takes."""
     for key in ("class_indices", "reader", "input_range"):
         if key in extras and getattr(model, key) is None:
             setattr(model, key, extras[key])
+
+
+def apply_settings(model: Model, extras: dict[str, Any]) -> None:
+    """Give every layer of a model that was just rebuilt its own flag and multiplier."""
     said = extras.get("trainable", {})
     for path, layer in all_layers(model):
         if path in said and is_model(layer):
