@@ -328,8 +328,11 @@ class Model(Trainer, Layer):
         print_fn: Callable[[str], object] | None = None,
         expand_nested: bool = False,
         show_trainable: bool = False,
+        batch_size: int = 32,
     ) -> None:
-        """Print the layers, their shapes and sizes, and what memory a prediction needs.
+        """Print the layers, their shapes and sizes, and what memory they need.
+
+        The last lines tell the peak of a prediction and, once the model is compiled, of training.
 
         Args:
             line_length: width of the table; None fits the terminal.
@@ -337,15 +340,24 @@ class Model(Trainer, Layer):
             print_fn: gets the whole text; None prints it.
             expand_nested: whether the layers of inner models are shown, too.
             show_trainable: whether a column says which layers are trainable.
+            batch_size: of the batches that the memory of training is told for.
 
         Raises:
             ValueError: the line is too short for the columns.
 
-        Source: `keras.Model.summary`; the last line is tlcore's.
+        Source: `keras.Model.summary`; batch_size and the lines about memory are tlcore's.
         """
         from tlcore.utils.summary import print_summary
 
-        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable)
+        print_summary(
+            self,
+            line_length,
+            positions,
+            print_fn,
+            expand_nested,
+            show_trainable,
+            arguments.whole(self._owner, "batch_size", batch_size),
+        )
 
     def save(
         self,

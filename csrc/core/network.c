@@ -238,6 +238,16 @@ tl_network_touch(tl_network *network, const bool *params)
     }
 }
 
+unsigned long
+tl_network_version(const tl_network *network)
+{
+    unsigned long sum = 0;
+    for (size_t i = 0; i < network->lock_count; i++) {
+        sum += network->groups[network->lock_order[i]]->version;
+    }
+    return sum;
+}
+
 /* --- programs --------------------------------------------------------------------------- */
 
 static tl_status
@@ -428,8 +438,8 @@ done:
 static bool
 must_train(const tl_node *node, const bool *trainable)
 {
-    if (node->op == TL_OP_DROPOUT) {
-        return node->dropout.rate > 0;
+    if (tl_node_is_random(node)) {
+        return true;
     }
     for (size_t k = 0; k < node->param_count; k++) {
         if (trainable[node->first_param + k]) {

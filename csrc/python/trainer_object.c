@@ -341,6 +341,17 @@ batch_result(PyObject *op, const batch_arrays *arrays, tl_status status, double 
     return Py_BuildValue("(dO)", loss, arrays->outputs);
 }
 
+/* Looks at the signals, from within a call that has given the GIL away. */
+static bool
+has_signal(void *unused)
+{
+    const PyGILState_STATE gil = PyGILState_Ensure();
+    const bool raised = PyErr_CheckSignals() < 0;
+    (void)unused;
+    PyGILState_Release(gil);
+    return raised;
+}
+
 /* Trainer.train_batch(x, y, sample_weight=None, learning_rate=0.001) -> (loss, outputs) */
 static PyObject *
 trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
@@ -362,6 +373,7 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
+        arrays.batch.interrupted = has_signal;
         Py_BEGIN_ALLOW_THREADS
         tl_mutex_lock(&self->lock);
         tl_detail_clear();
@@ -402,6 +414,99 @@ trainer_evaluate_batch(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     release_batch(&arrays);
     return result;
+}
+
+/* A copy of each gradient, None for parameters that are not trained. */
+static PyObject *
+copy_gradients(TrainerObject *self, const float *const *gradients)
+{
+    const size_t count = tl_network_graph(self->network->network)->param_count;
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        const tl_tensor *tensor = tl_network_tensor(self->network->network, i);
+        PyObject *copy = Py_NewRef(Py_None);
+        if (gradients[i] != NULL) {
+            Py_SETREF(copy, (PyObject *)tl_new_array(-1, &tensor->shape));
+            if (copy == NULL) {
+                Py_CLEAR(list);
+                break;
+            }
+            memcpy(PyArray_DATA((PyArrayObject *)copy), gradients[i],
+                   tensor->count * sizeof **gradients);
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, copy);
+    }
+    return list;
+}
+
+/* Trainer.gradients(x, y, sample_weight=None) -> (loss, [gradient or None, ...]) */
+static PyObject *
+trainer_gradients(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "y", "sample_weight", NULL};
+    TrainerObject *self = (TrainerObject *)op;
+    PyObject *x;
+    PyObject *y;
+    PyObject *sample_weight = NULL;
+    PyObject *list = NULL;
+    const float *const *gradients = NULL;
+    double loss = 0;
+    tl_status status;
+    batch_arrays arrays = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:gradients", names, &x, &y,
+                                     &sample_weight)) {
+        return NULL;
+    }
+    if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
+        arrays.batch.interrupted = has_signal;
+        Py_BEGIN_ALLOW_THREADS
+        tl_mutex_lock(&self->lock);
+        tl_detail_clear();
+        status = tl_trainer_gradients(self->trainer, &loss, PyArray_DATA(arrays.outputs),
+                                      &arrays.batch, &gradients);
+        Py_END_ALLOW_THREADS
+        if (status == TL_OK) {
+            list = copy_gradients(self, gradients);
+        } else {
+            tl_raise(state_of(op), status);
+        }
+        tl_mutex_unlock(&self->lock);
+    }
+    release_batch(&arrays);
+    return list == NULL ? NULL : Py_BuildValue("(dN)", loss, list);
+}
+
+/* Trainer.memory(rows) -> bytes */
+static PyObject *
+trainer_memory(PyObject *op, PyObject *arg)
+{
+    TrainerObject *self = (TrainerObject *)op;
+    size_t rows;
+    size_t bytes;
+    if (tl_size_from(&rows, arg, "rows") < 0) {
+        return NULL;
+    }
+    tl_detail_clear();
+    const tl_status status = tl_trainer_memory(self->trainer, rows, &bytes);
+    return status == TL_OK ? PyLong_FromSize_t(bytes) : tl_raise(state_of(op), status);
+}
+
+/* Trainer.profile() -> [(name, forward seconds, backward seconds), ...] */
+static PyObject *
+trainer_profile(PyObject *op, PyObject *unused)
+{
+    TrainerObject *self = (TrainerObject *)op;
+    PyObject *list = PyList_New(0);
+    tl_unit_time time;
+    (void)unused;
+    for (size_t i = 0; list != NULL && tl_trainer_time(self->trainer, i, &time); i++) {
+        PyObject *entry = Py_BuildValue("(sdd)", time.name, time.forward, time.backward);
+        if (entry == NULL || PyList_Append(list, entry) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(entry);
+    }
+    return list;
 }
 
 /* --- state ------------------------------------------------------------------------------ */
@@ -544,6 +649,10 @@ static PyMethodDef trainer_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "One step; the loss before it and the outputs."},
     {"evaluate_batch", (PyCFunction)(void (*)(void))trainer_evaluate_batch,
      METH_VARARGS | METH_KEYWORDS, "Loss and outputs in inference mode."},
+    {"gradients", (PyCFunction)(void (*)(void))trainer_gradients, METH_VARARGS | METH_KEYWORDS,
+     "The loss and its gradients; nothing changes."},
+    {"memory", trainer_memory, METH_O, "Bytes that batches of so many rows need."},
+    {"profile", trainer_profile, METH_NOARGS, "Seconds that each unit took in all steps."},
     {"apply_averages", trainer_apply_averages, METH_NOARGS,
      "Make the weights their moving averages, if there are any."},
     {"get_state", trainer_get_state, METH_NOARGS, "Iterations and the optimizer's slots."},
