@@ -378,6 +378,13 @@ def test_a_checkpoint_resumes_bit_for_bit(
         same(found.values(), [*model.get_weights(), *model.optimizer_state()[1]])
 
 
+def test_fit_draws_no_batch_but_those_it_trains_on(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    train = flow(tmp_path)
+    picture_model("sgd").fit(train, epochs=2, verbose=0)
+    assert train.total_batches_seen == 2 * len(train)
+
+
 def test_skip_makes_the_draws_of_passes(tmp_path: Path) -> None:
     pictures(tmp_path)
     walked, skipped = flow(tmp_path), flow(tmp_path)
