@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tlcore import _core
 from tlcore.layers import InputLayer, Layer, deserialize
 from tlcore.saving._hdf5 import File
-from tlcore.saving._order import Flags, is_model, keras_order, set_own_flag
+from tlcore.saving._order import Flags, fed_order, is_model, keras_order, set_own_flag
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
@@ -106,17 +106,19 @@ def parsed(file: File, text: str, what: str) -> Any:
     raise file.refuse(f"its {what} is nested too deep")
 
 
-def rebuilt(file: File, description: Any, budget: int) -> Model:
+def rebuilt(
+    file: File, description: Any, budget: int, orders: Mapping[str, Sequence[str]]
+) -> Model:
     """A model, not yet with the file's weights, from what any Keras wrote about it.
 
     `budget` is how many numbers the file holds: a model with many more weights is refused before
-    memory is taken for them.
+    memory is taken for them. `orders` are tlcore's `unusual_orders`.
 
     Raises:
         ValueError: a layer or an arrangement that tlcore does not have, or damage; it names the
             layer.
     """
-    layer = _Reader(file, budget).layer(description, 0)
+    layer = _Reader(file, budget, orders).layer(description, 0)
     if not is_model(layer):
         raise file.refuse("its model_config describes a single layer, not a model")
     return layer
@@ -125,9 +127,11 @@ def rebuilt(file: File, description: Any, budget: int) -> Model:
 class _Reader:
     """Turns descriptions into layers."""
 
-    def __init__(self, file: File, budget: int) -> None:
+    def __init__(self, file: File, budget: int, orders: Mapping[str, Sequence[str]]) -> None:
         self.file = file
         self.budget = budget
+        self.orders = orders
+        self._inside: list[str] = []  # names of the models around what is being read
         self.count = 0  # of layers so far
 
     def layer(self, description: Any, depth: int) -> Layer:
@@ -139,11 +143,13 @@ class _Reader:
                 f"its model has more than {_MAX_LAYERS} layers or {_MAX_NESTED} models inside "
                 "each other"
             )
-        if class_name == "Sequential":
-            return self._sequential(config, depth)
-        if class_name in ("Functional", "Model"):
-            return self._functional(config, depth)
         name = config.get("name")
+        if class_name in ("Sequential", "Functional", "Model"):
+            read = self._sequential if class_name == "Sequential" else self._functional
+            self._inside.append(str(name))
+            model = read(config, depth)
+            self._inside.pop()
+            return model
         if class_name == "Lambda":
             raise self.file.refuse(
                 f"layer {name!r} is a Lambda, which holds a program; tlcore runs none from files"
@@ -319,25 +325,19 @@ class _Reader:
         inbound: Mapping[str, Sequence[str]],
     ) -> list[Layer]:
         """The layers so that each stands behind those that feed it, the input first."""
-        missing = {key: len(set(inbound[key])) for key in layers if key != source}
-        feeds: dict[str, list[str]] = {}
-        for key in missing:
-            for feed in dict.fromkeys(inbound[key]):
-                feeds.setdefault(feed, []).append(key)
-        ordered = [source]
-        for done in ordered:  # grows on the way
-            for key in feeds.get(done, ()):
-                missing[key] -= 1
-                if not missing[key]:
-                    ordered.append(key)
+        ordered = fed_order(source, layers, inbound)
         if len(ordered) < len(layers):
-            lost = next(
-                key for key in layers if key != source and (missing[key] or not inbound[key])
-            )
+            lost = next(key for key in layers if key not in ordered)
             raise self.file.refuse(
                 f"in the model {name!r} the layer {lost!r} is not fed by the input {source!r}"
             )
-        return [layers[key] for key in ordered]
+        place = "/".join(self._inside[1:])
+        said = self.orders.get(place, ordered)
+        if sorted(said) != sorted(ordered) or any(
+            said.index(feed) > i for i, key in enumerate(said) for feed in inbound[key]
+        ):
+            raise self.file.refuse(f"its tlcore_layer_order is not one of the model {name!r}")
+        return [layers[key] for key in said]
 
     # --- small things -----------------------------------------------------------------------------
 

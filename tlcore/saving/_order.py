@@ -7,7 +7,7 @@ therefore come in the order in which the reader of the same configuration will l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tlcore.layers import Layer, Variable
@@ -50,6 +50,42 @@ def keras_order(model: Model) -> list[Layer]:
         for name in feeds[layer.name]:
             depth[name] = max(depth[name], depth[layer.name] + 1)
     return sorted(layers, key=lambda layer: (-depth[layer.name], visited[layer.name]))
+
+
+def fed_order(source: str, names: Iterable[str], inbound: Mapping[str, Sequence[str]]) -> list[str]:
+    """`names` so that each stands behind those that feed it, `source` first; without those that
+    it does not feed.
+    """
+    missing = {name: len(set(inbound[name])) for name in names if name != source}
+    feeds: dict[str, list[str]] = {}
+    for name in missing:
+        for feed in dict.fromkeys(inbound[name]):
+            feeds.setdefault(feed, []).append(name)
+    ordered = [source]
+    for done in ordered:  # grows on the way
+        for name in feeds.get(done, ()):
+            missing[name] -= 1
+            if not missing[name]:
+                ordered.append(name)
+    return ordered
+
+
+def unusual_orders(model: Model) -> dict[str, list[str]]:
+    """Path -> names of the layers, for models whose order a reader would not find by itself.
+
+    Dropout draws by a node's place in the graph, so training goes on bit for bit in this order.
+    """
+    from tlcore.models import Functional
+
+    orders = {}
+    for path, layer in all_layers(model):
+        if isinstance(layer, Functional):
+            inbound = layer.inbound
+            names = [inner.name for inner in layer.layers]
+            written = [inner.name for inner in keras_order(layer)]
+            if fed_order(layer.input_layer.name, written, {**inbound, names[0]: []}) != names:
+                orders[path] = names
+    return orders
 
 
 def leaves(layer: Layer) -> list[Layer]:
