@@ -677,7 +677,10 @@ compare_step(lesson *l)
     double value;
     double *naive = NULL;
     const size_t count = trained_count(l);
-    const tl_batch batch = {l->scene.src, l->targets, l->weights, l->c->batch};
+    const tl_batch batch = {.inputs = l->scene.src,
+                            .targets = l->targets,
+                            .weights = l->weights,
+                            .rows = l->c->batch};
     const naive_dropout dropout = {7, tl_trainer_iterations(l->trainer), 0};
     tl_detail_clear();
     const double told = naive_value(l, NULL);
@@ -778,7 +781,7 @@ try_any_start(lesson *l)
         return broken("a trainer from node %zu has not what the output needs", c->start);
     }
     l->targets = calloc(c->batch * l->scene.dst_count, sizeof *l->targets);
-    const tl_batch batch = {l->scene.src, l->targets, NULL, c->batch};
+    const tl_batch batch = {.inputs = l->scene.src, .targets = l->targets, .rows = c->batch};
     if (l->targets == NULL) {
         return broken("no memory");
     }
