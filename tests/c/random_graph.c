@@ -82,6 +82,8 @@ sensible_attributes(tl_node *node, reader *bytes)
     }
     case TL_OP_BATCH_NORMALIZATION:
         node->batch_normalization.epsilon = 1e-3F * (float)(1 + a % 4);
+        node->batch_normalization.momentum = (float)(a / 4 % 5) / 4;
+        node->inference = a >= 192;
         break;
     case TL_OP_RELU:
         node->relu.max_value = a % 64 == 63 ? 2.5F : a % 2 == 0 ? 6.0F : INFINITY;
@@ -102,6 +104,7 @@ sensible_attributes(tl_node *node, reader *bytes)
         break;
     case TL_OP_DROPOUT:
         node->dropout.rate = (float)(a % 8) / 8;
+        node->inference = a >= 160;
         break;
     default:
         break;
