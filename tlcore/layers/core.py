@@ -171,6 +171,7 @@ class Dropout(Layer):
     Source: `keras.layers.Dropout`.
     """
 
+    _takes_training = True
     _neutral: ClassVar[Mapping[str, Only]] = {"noise_shape": NOTHING}
 
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
@@ -186,9 +187,17 @@ class Dropout(Layer):
                 key="dropout seed",
             )
 
-    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+    def add_to(
+        self,
+        graph: _core.Graph,
+        inputs: list[int],
+        name: str | None = None,
+        *,
+        inference: bool = False,
+    ) -> int:
         """One dropout node."""
-        return graph.add("dropout", name or self.name, inputs, rate=self.rate)
+        name = name or self.name
+        return graph.add("dropout", name, inputs, inference=inference, rate=self.rate)
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""

@@ -9,7 +9,7 @@ from tlcore.layers.layer import Layer
 class Add(Layer):
     """The sum of two inputs of one shape.
 
-    It stands inside models that come from `tlcore.applications` or from a file.
+    Called with a list of two symbolic tensors; `a + b` is the same.
 
     Source: `keras.layers.Add`.
     """
