@@ -468,8 +468,8 @@ done:
 static bool
 must_train(const tl_node *node, const bool *trainable)
 {
-    if (node->op == TL_OP_DROPOUT) {
-        return node->dropout.rate > 0;
+    if (tl_node_is_random(node)) {
+        return true;
     }
     for (size_t k = 0; k < node->param_count; k++) {
         if (trainable[node->first_param + k]) {

@@ -315,6 +315,12 @@ forward_dense(tl_trainer *t, const tl_node *node, float *dst, const float *src, 
     return tl_network_ops(t->network)->gemm(dst, src, kernel->data, &shape);
 }
 
+static float
+dropout_rate(const tl_node *node)
+{
+    return node->inference ? 0 : node->dropout.rate;
+}
+
 /* Whether dropout keeps element i of this node in this step. */
 static bool
 kept(const tl_trainer *t, size_t id, float rate, size_t i)
@@ -327,7 +333,7 @@ kept(const tl_trainer *t, size_t id, float rate, size_t i)
 static void
 forward_dropout(const tl_trainer *t, size_t id, float *dst, const float *src, size_t count)
 {
-    const float rate = tl_network_graph(t->network)->nodes[id].dropout.rate;
+    const float rate = dropout_rate(&tl_network_graph(t->network)->nodes[id]);
     const float scale = 1.0F / (1.0F - rate);
     for (size_t i = 0; i < count; i++) {
         dst[i] = kept(t, id, rate, i) ? src[i] * scale : 0;
@@ -491,13 +497,13 @@ backward_node(tl_trainer *t, size_t id, size_t rows)
         break;
     case TL_OP_ACTIVATION:
     case TL_OP_RELU:
-        tl_activation_backward(input->grad, v->grad, v->data, count / channels, channels,
-                               node_function(node));
+        tl_activation_backward(input->grad, v->grad, input->data, v->data, count / channels,
+                               channels, node_function(node));
         break;
     case TL_OP_DROPOUT:
         for (size_t i = 0; i < count; i++) {
-            if (kept(t, id, node->dropout.rate, i)) {
-                input->grad[i] += v->grad[i] / (1.0F - node->dropout.rate);
+            if (kept(t, id, dropout_rate(node), i)) {
+                input->grad[i] += v->grad[i] / (1.0F - dropout_rate(node));
             }
         }
         break;
@@ -510,7 +516,7 @@ backward_node(tl_trainer *t, size_t id, size_t rows)
         }
         break;
     default: /* flatten */
-        tl_activation_backward(input->grad, v->grad, v->data, 1, count, TL_LINEAR);
+        tl_activation_backward(input->grad, v->grad, input->data, v->data, 1, count, TL_LINEAR);
         break;
     }
     return TL_OK;

@@ -105,6 +105,75 @@ run_maximum(float *dst, const float *src, size_t pixels, size_t channels)
     }
 }
 
+static void
+run_concatenate(float *dst, const tl_work *work, const tl_step *step, size_t pixels)
+{
+    const size_t channels = tl_shape_channels(&step->dst_shape);
+    const float *src = work->src;
+    size_t width = tl_shape_channels(&step->src_shape);
+    size_t first = 0; /* channel of dst */
+    for (size_t k = 0; k <= step->other_count; k++) {
+        for (size_t p = 0; p < pixels; p++) {
+            memcpy(dst + p * channels + first, src + p * width, width * sizeof *dst);
+        }
+        if (k < step->other_count) {
+            first += width;
+            src = work->others[k];
+            width = step->other_channels[k];
+        }
+    }
+}
+
+/* The part of a pooling window that lies within the picture, along one axis: begin < end. */
+static void
+clip_window(size_t *begin, size_t *end, size_t at, size_t kernel, size_t before, size_t size)
+{
+    *begin = at > before ? at - before : 0;
+    *end = at + kernel - before < size ? at + kernel - before : size;
+}
+
+/* One output pixel: all channels of the window's pixels, row by row. */
+static void
+pool_window(float *dst, const float *src, const tl_step *step, size_t oh, size_t ow)
+{
+    const size_t *s = step->src_shape.dims;
+    const bool average = step->kind == TL_STEP_AVERAGE_POOLING2D;
+    size_t top;
+    size_t bottom;
+    size_t left;
+    size_t right;
+    clip_window(&top, &bottom, oh * step->strides[0], step->kernel[0], step->padding.top, s[0]);
+    clip_window(&left, &right, ow * step->strides[1], step->kernel[1], step->padding.left,
+                s[1]);
+    memcpy(dst, src + (top * s[1] + left) * s[2], s[2] * sizeof *dst);
+    for (size_t h = top; h < bottom; h++) {
+        for (size_t w = h == top ? left + 1 : left; w < right; w++) {
+            const float *pixel = src + (h * s[1] + w) * s[2];
+            for (size_t c = 0; average && c < s[2]; c++) {
+                dst[c] += pixel[c];
+            }
+            for (size_t c = 0; !average && c < s[2]; c++) {
+                dst[c] = pixel[c] > dst[c] || pixel[c] != pixel[c] ? pixel[c] : dst[c];
+            }
+        }
+    }
+    const float pixels = (float)((bottom - top) * (right - left));
+    for (size_t c = 0; average && c < s[2]; c++) {
+        dst[c] /= pixels;
+    }
+}
+
+static void
+run_pooling(float *dst, const float *src, const tl_step *step)
+{
+    const size_t *d = step->dst_shape.dims;
+    for (size_t h = 0; h < d[0]; h++) {
+        for (size_t w = 0; w < d[1]; w++) {
+            pool_window(dst + (h * d[1] + w) * d[2], src, step, h, w);
+        }
+    }
+}
+
 static tl_status
 forward(const tl_kernel *kernel, const tl_block *block, void *binding, const tl_work *work)
 {
@@ -132,6 +201,13 @@ forward(const tl_kernel *kernel, const tl_block *block, void *binding, const tl_
         break;
     case TL_STEP_GLOBAL_MAX_POOLING2D:
         run_maximum(dst, src, pixels, channels);
+        break;
+    case TL_STEP_MAX_POOLING2D:
+    case TL_STEP_AVERAGE_POOLING2D:
+        run_pooling(dst, src, step);
+        break;
+    case TL_STEP_CONCATENATE:
+        run_concatenate(dst, work, step, pixels);
         break;
     case TL_STEP_FLATTEN:
     case TL_STEP_ACTIVATION:
