@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import threading
-import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +27,7 @@ from tlcore.layers import _assembly, _symbolic
 from tlcore.layers._assembly import Call
 from tlcore.layers._symbolic import KerasTensor
 from tlcore.layers.input_layer import InputLayer
-from tlcore.layers.layer import FloatArray, Layer, Shape, Variable
+from tlcore.layers.layer import Layer, Shape, Variable
 from tlcore.layers.normalization import BatchNormalization
 from tlcore.training.trainer import Trainer
 from tlcore.utils.locks import building
@@ -332,7 +331,8 @@ class Model(Trainer, Layer):
             for call in calls:
                 call.layer._settle_in(self)
             self._set_shapes(
-                [source.output_shape], (None, *nodes[placed[-1].output if placed else 0]["output_shape"])
+                [source.output_shape],
+                (None, *nodes[placed[-1].output if placed else 0]["output_shape"]),
             )
 
     def _reassemble(self) -> None:

@@ -23,7 +23,7 @@ from tlcore.layers import (
     Input,
     InputLayer,
 )
-from tlcore.models import Functional, Sequential, load_model
+from tlcore.models import Functional, Model, Sequential, load_model
 from tlcore.optimizers import SGD, Adam
 from tlcore.utils import set_random_seed
 
@@ -181,7 +181,7 @@ def branches() -> Functional:
         "sum": ["short", "long_2"],
         "scores": ["sum"],
     }
-    return Functional(layers, inbound, ["x"], ["scores"], name="branches")
+    return Model.from_layers("branches", layers, inbound, ["x"], ["scores"])
 
 
 MODELS: dict[str, Callable[[], Any]] = {

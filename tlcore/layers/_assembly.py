@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tlcore import _core
 from tlcore.layers.layer import Layer, Shape, Variable
@@ -49,15 +49,13 @@ def place(
     for layer, feeds, own in calls[len(sources) :]:
         inputs = [outputs[i] for i in feeds]
         start = len(graph)
+        mode: dict[str, Any] = {"inference": own or inference} if layer._takes_training else {}
         if layer._holds_layers:
-            output = layer.add_to(graph, inputs, inference=own or inference)
+            output = layer.add_to(graph, inputs, **mode)
             taken.update(node["name"] for node in graph.nodes[start:])
         else:
             name = _free_name(layer.name, taken)
-            if layer._takes_training:
-                output = layer.add_to(graph, inputs, name, inference=own or inference)
-            else:
-                output = layer.add_to(graph, inputs, name)
+            output = layer.add_to(graph, inputs, name, **mode)
             taken.update((name, f"{name}/activation"))
         outputs.append(output)
         placed.append(Placed(layer, inputs, start, len(graph), output))
@@ -134,8 +132,8 @@ def layer_order(calls: Sequence[Call]) -> list[Layer]:
 def bind(nodes: Sequence[_core.Node], placed: Sequence[Placed], together: bool) -> None:
     """Give the placed layers their shapes, and weights to those that have none yet.
 
-    `nodes` are those of the graph. `together` puts the weights of neighbours into one block; otherwise each layer has its own,
-    so that it can leave the model.
+    `nodes` are those of the graph. `together` puts the weights of neighbours into one block;
+    otherwise each layer has its own, so that it can leave the model.
     """
     runs: list[list[tuple[Layer, list[_core.ParameterSpec]]]] = []
     joins = False  # whether the next new layer may share the last block

@@ -234,7 +234,8 @@ class Layer:
         if tensors is None:
             raise ValueError(
                 f"{self._owner} is called with symbolic tensors, such as tlcore.Input(shape) "
-                f"gives, got a {type(inputs).__name__}; arrays go into a model."
+                f"gives, got a {type(inputs).__name__}; to run it on arrays put it into a "
+                "tlcore.Sequential."
             )
         return _symbolic.called(self, tensors, training)
 

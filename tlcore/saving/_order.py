@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tlcore.layers import Layer, Variable
+from tlcore.layers._assembly import layer_order
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -34,22 +35,7 @@ def keras_order(model: Model) -> list[Layer]:
     layers = list(model.layers)
     if isinstance(model, Sequential) or not layers:
         return layers
-    by_name = {layer.name: layer for layer in layers}
-    feeds = model.inbound
-
-    visited: dict[str, int] = {}  # in the order of a depth-first walk from the output
-    waiting = [layers[-1].name]
-    while waiting:
-        name = waiting.pop()
-        if name not in visited:
-            visited[name] = len(visited)
-            waiting.extend(reversed(feeds[name]))
-
-    depth = dict.fromkeys(by_name, 0)
-    for layer in reversed(layers):  # graph order: whatever takes a layer stands behind it
-        for name in feeds[layer.name]:
-            depth[name] = max(depth[name], depth[layer.name] + 1)
-    return sorted(layers, key=lambda layer: (-depth[layer.name], visited[layer.name]))
+    return layer_order(model.calls)
 
 
 def leaves(layer: Layer) -> list[Layer]:

@@ -127,7 +127,8 @@ def _slot_kinds(optimizer: optimizers.Optimizer | None) -> list[str]:
 def _trained(model: Model) -> list[Variable]:
     """The weights that train, in the order of the optimizer's state."""
     flags = model.parameter_flags()
-    return [variable for variable, flag in zip(model.weights, flags, strict=True) if flag]
+    tensors = zip(model._tensors(), flags, strict=True)
+    return list(dict.fromkeys(variable for variable, flag in tensors if flag))
 
 
 def _by_kind(names: list[str], datasets: list[Dataset]) -> dict[str, list[Dataset]] | None:

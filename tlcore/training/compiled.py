@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlcore import _core, losses, metrics, optimizers
@@ -10,6 +10,7 @@ from tlcore.utils.locks import building
 from tlcore.utils.seeds import next_seed
 
 if TYPE_CHECKING:
+    from tlcore.layers import Variable
     from tlcore.models import Model
 
 
@@ -43,6 +44,7 @@ class Compiled:
         self._inherited: Compiled | None = None
         self._seed = next_seed() if seed is None else seed
         self._trained: set[int] = set()
+        self._shared: str | None = None
 
     def settle(self, model: Model) -> None:
         """Look at the network: which parameters train, and where the cut is."""
@@ -58,7 +60,8 @@ class Compiled:
             self.input_shape = tuple(nodes[0]["output_shape"])
             self.output_shape = tuple(nodes[-1]["output_shape"])
             self.nodes = nodes
-            self._blocks = [variable.parameters for variable in model.weights]
+            self._blocks = [variable.parameters for variable in model._tensors()]
+            self._shared = _trained_twice(model, self.flags)
             self._trained = {
                 id(variable.parameters)
                 for variable, trains in zip(model._tensors(), self.flags, strict=True)
@@ -143,6 +146,11 @@ class Compiled:
     def _make(self, cut: int, flags: list[bool]) -> _core.Trainer:
         loss = self.checked_loss
         _ = self.outputs
+        if self._shared is not None and any(flags):
+            raise ValueError(
+                f"The weight {self._shared!r} trains, and its layer is called twice: tlcore trains "
+                "a layer in one place only. Set its trainable to False, or use two layers."
+            )
         assert self.network is not None
         return _core.Trainer(
             self.network,
@@ -182,6 +190,16 @@ class Compiled:
             None if loss is None else losses.get(loss),
             metric_list(config.get("metrics")),
         )
+
+
+def _trained_twice(model: Model, flags: Sequence[bool]) -> str | None:
+    """The path of a weight that trains in two places; None if there is none."""
+    seen: set[Variable] = set()
+    for variable, trains in zip(model._tensors(), flags, strict=True):
+        if trains and variable in seen:
+            return variable.path
+        seen.add(variable)
+    return None
 
 
 def metric_list(given: Any) -> list[metrics.Identifier]:
