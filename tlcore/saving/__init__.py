@@ -57,6 +57,7 @@ def save_model(
 
 def _written(model: Model, include_optimizer: bool) -> bytes:
     """A whole model's file."""
+    from tlcore import __version__
     from tlcore.saving._config import written
     from tlcore.saving._extras import write_extras
     from tlcore.saving._order import effective_flags
@@ -70,6 +71,7 @@ def _written(model: Model, include_optimizer: bool) -> bytes:
 
     def fill(root: h5py.File) -> None:
         root.attrs["keras_version"] = _KERAS_VERSION
+        root.attrs["tlcore_version"] = __version__
         root.attrs["backend"] = "tensorflow"
         root.attrs["model_config"] = config
         if training is not None:
