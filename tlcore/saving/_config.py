@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlcore import _core
-from tlcore.layers import InputLayer, Layer, deserialize
+from tlcore.layers import Dropout, InputLayer, Layer, deserialize
 from tlcore.layers._assembly import Call, call_order, chained, reordered
 from tlcore.saving._hdf5 import File
 from tlcore.saving._order import Flags, is_model, keras_order, set_own_flag
@@ -265,7 +265,9 @@ class _Reader:
                 raise self.file.refuse(f"the model {name!r} has no or two layers {layer_name!r}")
             inner["name"] = layer_name
             layers[layer_name] = self.layer({"class_name": class_name, "config": inner}, depth + 1)
-            inbound[layer_name] = self._inbound(layer_name, description.get("inbound_nodes"))
+            inbound[layer_name] = self._inbound(
+                layers[layer_name], description.get("inbound_nodes")
+            )
         source, _ = self._end(config.get("input_layers"), "input", name, layers)
         output, index = self._end(config.get("output_layers"), "output", name, layers)
         if not isinstance(layers[source], InputLayer):
@@ -418,21 +420,25 @@ class _Reader:
                     f"{len(nodes) - len(kept)} of them lead nowhere"
                 )
 
-    def _inbound(self, name: str, nodes: Any) -> list[_Node]:
-        """The calls of layer `name`, in any Keras's spelling."""
+    def _inbound(self, layer: Layer, nodes: Any) -> list[_Node]:
+        """The calls of `layer`, in any Keras's spelling."""
+        name = layer.name
         if not nodes:
             return []
         if not isinstance(nodes, list):
             raise self.file.refuse(f"layer {name!r} has inbound_nodes that are no list")
         if isinstance(nodes[0], list) and nodes[0] and isinstance(nodes[0][0], str):
             nodes = [nodes]  # tf-keras leaves one pair of brackets out for some layers
-        return [self._node(name, node) for node in nodes]
+        return [self._node(layer, node) for node in nodes]
 
-    def _node(self, name: str, node: Any) -> _Node:
-        """One call of layer `name`."""
+    def _node(self, layer: Layer, node: Any) -> _Node:
+        """One call of `layer`."""
+        name = layer.name
         inference = False
         if isinstance(node, Mapping):  # Keras 3
+            # Of a dropout Keras 3 writes the default, False, and drops out in fit all the same.
             inference = self._is_inference(name, node.get("kwargs"))
+            inference = inference and not isinstance(layer, Dropout)
             found: list[Any] = []
             waiting = [node.get("args")]
             while waiting:
