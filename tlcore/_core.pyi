@@ -210,7 +210,10 @@ class Trainer:
     loss: "binary_crossentropy", "categorical_crossentropy" or "sparse_categorical_crossentropy".
     A sigmoid or softmax output that matches the loss is trained from its logits.
     optimizer: {"name": "sgd", "momentum": 0.0, "nesterov": False} or
-    {"name": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}.
+    {"name": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}; both also take
+    "gradient_accumulation_steps" (0 and 1: none), "use_ema", "ema_momentum" (0.99) and
+    "ema_overwrite_frequency" (0: never), with Keras 3's numbers.
+    multipliers: of the learning rate, one for each parameter tensor; None: all 1.
     """
 
     def __init__(
@@ -222,6 +225,7 @@ class Trainer:
         from_logits: bool,
         optimizer: dict[str, Any],
         seed: int,
+        multipliers: Sequence[float] | None = None,
     ) -> None: ...
     def train_batch(
         self,
@@ -235,10 +239,25 @@ class Trainer:
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, FloatArray]:
         """Loss and outputs in inference mode; nothing changes."""
+    def gradients(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, list[FloatArray | None]]:
+        """Loss and gradients of a training step that is not taken; None where nothing trains."""
+    def memory(self, rows: int) -> int:
+        """Bytes that training takes, beside weights and slots, for batches of so many rows."""
+    def profile(self) -> list[tuple[str, float, float]]:
+        """(name, forward, backward): seconds that each unit took in all steps, per thread."""
     @property
-    def iterations(self) -> int: ...
+    def iterations(self) -> int:
+        """Batches trained so far, also those whose gradients are still being accumulated."""
+    def apply_averages(self) -> None:
+        """The weights become their moving averages, if the optimizer keeps any."""
     def get_state(self) -> tuple[int, list[FloatArray]]:
-        """Iterations and the optimizer's slots (m0, v0, m1, ... or momentum0, ...)."""
+        """Iterations and the optimizer's arrays, those of one tensor together.
+
+        They are m and v, or momentum if there is one; then the sum of gradients with
+        accumulation; then the average with EMA.
+        """
     def set_state(self, iterations: int, slots: Sequence[ArrayLike]) -> None: ...
 
 def pixels_to_float(

@@ -278,6 +278,16 @@ tl_network_touch(tl_network *network, const bool *params)
     }
 }
 
+unsigned long
+tl_network_version(const tl_network *network)
+{
+    unsigned long sum = 0;
+    for (size_t i = 0; i < network->lock_count; i++) {
+        sum += network->groups[network->lock_order[i]]->version;
+    }
+    return sum;
+}
+
 /* --- programs --------------------------------------------------------------------------- */
 
 static tl_status

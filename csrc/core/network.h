@@ -47,6 +47,9 @@ void tl_network_unlock(tl_network *network);
  * parameters with it; call with the write lock. */
 void tl_network_touch(tl_network *network, const bool *params);
 
+/* Changes whenever any of its parameters does; call with a lock. */
+unsigned long tl_network_version(const tl_network *network);
+
 /* dst (count, shape of stop) <- src (count, shape of start), one image a thread or several
  * threads an image. Any number of threads may call at once. */
 tl_status tl_network_run(tl_network *network, float *dst, const float *src, size_t count,

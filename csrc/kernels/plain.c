@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/activation.h"
+#include "core/pooling.h"
 
 static size_t
 takes(const tl_block *chain)
@@ -80,32 +81,6 @@ run_padding(float *dst, const float *src, const tl_step *step)
 }
 
 static void
-run_average(float *dst, const float *src, size_t pixels, size_t channels)
-{
-    memcpy(dst, src, channels * sizeof *dst);
-    for (size_t p = 1; p < pixels; p++) {
-        for (size_t c = 0; c < channels; c++) {
-            dst[c] += src[p * channels + c];
-        }
-    }
-    for (size_t c = 0; c < channels; c++) {
-        dst[c] /= (float)pixels;
-    }
-}
-
-static void
-run_maximum(float *dst, const float *src, size_t pixels, size_t channels)
-{
-    memcpy(dst, src, channels * sizeof *dst);
-    for (size_t p = 1; p < pixels; p++) {
-        for (size_t c = 0; c < channels; c++) {
-            const float x = src[p * channels + c];
-            dst[c] = x > dst[c] || x != x ? x : dst[c];
-        }
-    }
-}
-
-static void
 run_concatenate(float *dst, const tl_work *work, const tl_step *step, size_t pixels)
 {
     const size_t channels = tl_shape_channels(&step->dst_shape);
@@ -124,54 +99,16 @@ run_concatenate(float *dst, const tl_work *work, const tl_step *step, size_t pix
     }
 }
 
-/* The part of a pooling window that lies within the picture, along one axis: begin < end. */
-static void
-clip_window(size_t *begin, size_t *end, size_t at, size_t kernel, size_t before, size_t size)
-{
-    *begin = at > before ? at - before : 0;
-    *end = at + kernel - before < size ? at + kernel - before : size;
-}
-
-/* One output pixel: all channels of the window's pixels, row by row. */
-static void
-pool_window(float *dst, const float *src, const tl_step *step, size_t oh, size_t ow)
-{
-    const size_t *s = step->src_shape.dims;
-    const bool average = step->kind == TL_STEP_AVERAGE_POOLING2D;
-    size_t top;
-    size_t bottom;
-    size_t left;
-    size_t right;
-    clip_window(&top, &bottom, oh * step->strides[0], step->kernel[0], step->padding.top, s[0]);
-    clip_window(&left, &right, ow * step->strides[1], step->kernel[1], step->padding.left,
-                s[1]);
-    memcpy(dst, src + (top * s[1] + left) * s[2], s[2] * sizeof *dst);
-    for (size_t h = top; h < bottom; h++) {
-        for (size_t w = h == top ? left + 1 : left; w < right; w++) {
-            const float *pixel = src + (h * s[1] + w) * s[2];
-            for (size_t c = 0; average && c < s[2]; c++) {
-                dst[c] += pixel[c];
-            }
-            for (size_t c = 0; !average && c < s[2]; c++) {
-                dst[c] = pixel[c] > dst[c] || pixel[c] != pixel[c] ? pixel[c] : dst[c];
-            }
-        }
-    }
-    const float pixels = (float)((bottom - top) * (right - left));
-    for (size_t c = 0; average && c < s[2]; c++) {
-        dst[c] /= pixels;
-    }
-}
-
 static void
 run_pooling(float *dst, const float *src, const tl_step *step)
 {
-    const size_t *d = step->dst_shape.dims;
-    for (size_t h = 0; h < d[0]; h++) {
-        for (size_t w = 0; w < d[1]; w++) {
-            pool_window(dst + (h * d[1] + w) * d[2], src, step, h, w);
-        }
-    }
+    tl_pooling_window window = {.padding = step->padding,
+                                .src = step->src_shape,
+                                .dst = step->dst_shape,
+                                .average = step->kind == TL_STEP_AVERAGE_POOLING2D};
+    memcpy(window.pool, step->kernel, sizeof window.pool);
+    memcpy(window.strides, step->strides, sizeof window.strides);
+    tl_pooling_forward(dst, src, &window);
 }
 
 static tl_status
@@ -197,10 +134,10 @@ forward(const tl_kernel *kernel, const tl_block *block, void *binding, const tl_
         run_padding(dst, src, step);
         break;
     case TL_STEP_GLOBAL_AVERAGE_POOLING2D:
-        run_average(dst, src, pixels, channels);
+        tl_global_pooling_forward(dst, src, pixels, channels, true);
         break;
     case TL_STEP_GLOBAL_MAX_POOLING2D:
-        run_maximum(dst, src, pixels, channels);
+        tl_global_pooling_forward(dst, src, pixels, channels, false);
         break;
     case TL_STEP_MAX_POOLING2D:
     case TL_STEP_AVERAGE_POOLING2D:

@@ -11,10 +11,12 @@
 #include "image/pixels.h"
 #include "kernels/fused.h"
 #include "kernels/plain.h"
+#include "kernels/training.h"
 
 static const tl_backend *const backends[] = {&tl_fused_backend, &tl_dnnl_backend,
                                              &tl_plain_backend};
-static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm};
+static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm,
+                           &tl_training_kernels};
 
 /* No C call runs longer than about this without a look at the signals. */
 static const double SLICE_SECONDS = 0.1;
