@@ -71,8 +71,10 @@ picks_from(PyObject *sequence, size_t count)
         return NULL;
     }
     if ((size_t)PyTuple_GET_SIZE(items) != count) {
-        PyErr_Format(PyExc_ValueError, "picks must hold one index for each of %zu parameters, "
-                     "not %zd", count, PyTuple_GET_SIZE(items));
+        PyErr_Format(PyExc_ValueError,
+                     "picks must hold one index for each of %zu parameters, "
+                     "not %zd",
+                     count, PyTuple_GET_SIZE(items));
         goto done;
     }
     picks = PyMem_Calloc(count + 1, sizeof *picks);
