@@ -146,6 +146,8 @@ class Model(Trainer, Layer):
         model = Functional.__new__(Functional)
         model._begin(name)
         layers = list(dict.fromkeys(call.layer for call in calls))
+        if _assembly.call_order(calls) == list(range(len(calls))):
+            layers = _assembly.layer_order(calls)
         if len({layer.name for layer in layers}) < len(layers):
             raise ValueError(f"{model._owner} has two layers of one name; names must differ.")
         model._set_calls(calls, layers)

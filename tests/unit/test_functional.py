@@ -425,6 +425,22 @@ def test_the_program_of_keras_guide_to_transfer_learning(base):
     assert model.prefix_runs == len(PICTURES), "each picture passes the frozen part once"
 
 
+def test_convolutions_train_while_batch_normalization_does_not(base):
+    """The second half of the guide: base.trainable = True, and the call says training=False."""
+    randomize(base)
+    for inference in (True, False):
+        x = Input((32, 32, 3))
+        y = GlobalAveragePooling2D()(base(x, training=False) if inference else base(x))
+        model = Model(x, Dense(3, activation="softmax")(y))
+        model.compile(SGD(0.01), "categorical_crossentropy")
+        before = {w.path: w.numpy() for w in base.weights}
+        model.train_on_batch(PICTURES, TARGETS)
+        changed = {w.path for w in base.weights if not np.array_equal(w.numpy(), before[w.path])}
+        assert "Conv_1/kernel" in changed and "Conv_1_bn/gamma" in changed
+        moved = [path for path in changed if "moving" in path]
+        assert not moved if inference else len(moved) == 104
+
+
 def test_a_head_trains_as_in_a_sequential(base):
     randomize(base)
     base.trainable = False

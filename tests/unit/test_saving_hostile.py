@@ -14,6 +14,16 @@ import h5py
 import numpy as np
 import pytest
 
+from tlcore.layers import (
+    AveragePooling2D,
+    Concatenate,
+    Dense,
+    InputLayer,
+    MaxPooling2D,
+    SeparableConv2D,
+    SpatialDropout2D,
+)
+from tlcore.models import Model
 from tlcore.saving import load_model, load_weights, save_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "files"
@@ -370,6 +380,84 @@ def test_layer_configs(whole: Path, values: dict[str, Any], expected: str) -> No
     text = refused(whole, head(**values))
     assert expected in text
     assert "dense" in text or "Dense" in text or "file holds" in text
+
+
+@pytest.fixture
+def pooled(tmp_path: Path) -> Path:
+    """A file of the layers that networks of one's own are made of."""
+    layers = [
+        InputLayer((8, 8, 3), name="x"),
+        SeparableConv2D(4, 3, activation="hard_sigmoid", name="separable"),
+        MaxPooling2D(name="pool"),
+        AveragePooling2D(3, 1, "same", name="average"),
+        Concatenate(name="all"),
+        SpatialDropout2D(0.5, name="drop"),
+        Dense(2, name="scores"),
+    ]
+    inbound = {
+        "separable": ["x"],
+        "pool": ["separable"],
+        "average": ["pool"],
+        "all": ["pool", "average"],
+        "drop": ["all"],
+        "scores": ["drop"],
+    }
+    Model.from_layers(None, layers, inbound, ["x"], ["scores"]).save(tmp_path / "p.h5")
+    load_model(tmp_path / "p.h5")
+    return tmp_path / "p.h5"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("pool", {"pool_size": [1 << 30, 2]}, "pool_size=1.07374e+09"),
+        ("pool", {"pool_size": [1 << 20, 2]}, "pool_size and strides from 1 to 65536"),
+        ("pool", {"pool_size": [40, 40]}, "larger than its input"),
+        ("pool", {"pool_size": [2, 2, 2]}, "pool_size must be"),
+        ("pool", {"strides": [0, 1]}, "strides must be"),
+        ("pool", {"padding": "causal"}, "padding must be one of"),
+        ("average", {"strides": 7}, "in the last axis alone"),
+        ("all", {"axis": 1}, "axis must be the last one"),
+        ("all", {"axis": [3]}, "axis must be the last one"),
+        ("all", {"axis": 1e9}, "axis=1e+09"),
+        ("drop", {"rate": 1}, "rate must be"),
+        ("separable", {"depth_multiplier": 2}, "depth_multiplier must be 1"),
+        ("separable", {"kernel_size": [1 << 24, 1 << 24]}, "kernel_size and strides from 1"),
+        ("separable", {"filters": 1 << 23}, "weights, and the file holds values for"),
+        ("separable", {"filters": 5}, "has the shape"),
+        ("separable", {"use_bias": False}, "separable"),
+        ("separable", {"pointwise_regularizer": "l2"}, "pointwise_regularizer must be None"),
+    ],
+)
+def test_configs_of_poolings_and_the_like(
+    pooled: Path, name: str, values: dict[str, Any], expected: str
+) -> None:
+    def change(c: dict[str, Any]) -> None:
+        (layer,) = [one for one in c["config"]["layers"] if one["name"] == name]
+        layer["config"].update(values)
+
+    assert expected in refused(pooled, config(change))
+
+
+def test_concatenates_of_any_number(pooled: Path) -> None:
+    def feeds(count: int) -> Change:
+        def change(c: dict[str, Any]) -> None:
+            (layer,) = [one for one in c["config"]["layers"] if one["name"] == "all"]
+            layer["inbound_nodes"] = [[["pool", 0, 0, {}]] * count]
+
+        return config(change)
+
+    for count in (1, 9, 1000):
+        assert f"takes two to 8 inputs, got {count}" in refused(pooled, feeds(count))
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "2.4.0-tf", "1.2", "0.3.1", "", "x", "9" * 5000])
+def test_the_hard_sigmoid_of_before_keras_3(pooled: Path, version: str) -> None:
+    def change(file: h5py.File) -> None:
+        del file.attrs["tlcore_version"]
+        file.attrs["keras_version"] = version
+
+    assert "layer 'separable' has the hard_sigmoid of Keras" in refused(pooled, change)
 
 
 def test_input_of_absurd_size(whole: Path) -> None:

@@ -125,17 +125,19 @@ def parsed(file: File, text: str, what: str) -> Any:
     raise file.refuse(f"its {what} is nested too deep")
 
 
-def rebuilt(file: File, description: Any, budget: int) -> Model:
+def rebuilt(
+    file: File, description: Any, budget: int, orders: Mapping[str, Sequence[str]]
+) -> Model:
     """A model, not yet with the file's weights, from what any Keras wrote about it.
 
     `budget` is how many numbers the file holds: a model with many more weights is refused before
-    memory is taken for them.
+    memory is taken for them. `orders` are tlcore's `unusual_orders`.
 
     Raises:
         ValueError: a layer or an arrangement that tlcore does not have, or damage; it names the
             layer.
     """
-    layer = _Reader(file, budget).layer(description, 0)
+    layer = _Reader(file, budget, orders).layer(description, 0)
     if not is_model(layer):
         raise file.refuse("its model_config describes a single layer, not a model")
     return layer
@@ -167,9 +169,11 @@ class _Node(NamedTuple):
 class _Reader:
     """Turns descriptions into layers."""
 
-    def __init__(self, file: File, budget: int) -> None:
+    def __init__(self, file: File, budget: int, orders: Mapping[str, Sequence[str]]) -> None:
         self.file = file
         self.budget = budget
+        self.orders = orders
+        self._inside: list[str] = []  # names of the models around what is being read
         self.count = 0  # of layers so far
         self.sizes: dict[Layer, tuple[int, int]] = {}  # of models: see _check_size
 
@@ -182,11 +186,13 @@ class _Reader:
                 f"its model has more than {_MAX_LAYERS} layers or {_MAX_NESTED} models inside "
                 "each other"
             )
-        if class_name == "Sequential":
-            return self._sequential(config, depth)
-        if class_name in ("Functional", "Model"):
-            return self._functional(config, depth)
         name = config.get("name")
+        if class_name in ("Sequential", "Functional", "Model"):
+            read = self._sequential if class_name == "Sequential" else self._functional
+            self._inside.append(str(name))
+            model = read(config, depth)
+            self._inside.pop()
+            return model
         if class_name == "Lambda":
             raise self.file.refuse(
                 f"layer {name!r} is a Lambda, which holds a program; tlcore runs none from files"
@@ -273,8 +279,9 @@ class _Reader:
         if not isinstance(layers[source], InputLayer):
             raise self.file.refuse(f"the input {source!r} of the model {name!r} is no InputLayer")
         end = self._output(name, layers, inbound, output, index)
-        calls = self._calls(name, layers, inbound, source, end)
+        calls, found = self._calls(name, layers, inbound, source, end)
         size = self._made(name, lambda: self._check_size(calls))
+        self._check_unused(name, layers, inbound, found, end)
         model: Model = self._made(name, lambda: Model.from_calls(self._name(name), calls))
         self.sizes[model] = size
         if config.get("trainable") is False:
@@ -338,8 +345,8 @@ class _Reader:
         inbound: Mapping[str, Sequence[_Node]],
         source: str,
         output: _Place,
-    ) -> list[Call]:
-        """The calls that make the output out of the input, in Keras's order."""
+    ) -> tuple[list[Call], set[_Place]]:
+        """The calls that make the output out of the input, in order, and where the file has them."""
         found: dict[_Place, int] = {_Place(source, 0): 0}
         calls = [Call(layers[source], ())]
         entered: set[_Place] = set()
@@ -374,8 +381,28 @@ class _Reader:
             else:
                 entered.add(place)
                 waiting.extend(one for one in reversed(places) if one not in found)
-        self._check_unused(name, layers, inbound, found, output)
-        return reordered(calls, call_order(calls))
+        return reordered(calls, self._order(name, calls, found)), set(found)
+
+    def _order(
+        self, name: Any, calls: Sequence[Call], found: Mapping[_Place, int]
+    ) -> Sequence[int]:
+        """Keras's order of the calls, or the one that tlcore has written beside it."""
+        said = self.orders.get("/".join(self._inside[1:]))
+        if said is None:
+            return call_order(calls)
+        # a name that comes again is the next call of that layer
+        left: dict[str, list[int]] = {}
+        for place in sorted(found, reverse=True):
+            left.setdefault(place.layer, []).append(found[place])
+        order = [left[key].pop() for key in said if left.get(key)]
+        places = {i: place for place, i in enumerate(order)}
+        if (
+            len(order) < max(len(calls), len(said))
+            or order[-1] != len(calls) - 1
+            or any(places[feed] > places[i] for i in order for feed in calls[i].sources)
+        ):
+            raise self.file.refuse(f"its tlcore_layer_order is not one of the model {name!r}")
+        return order
 
     def _place(
         self,
@@ -400,7 +427,7 @@ class _Reader:
         name: Any,
         layers: Mapping[str, Layer],
         inbound: Mapping[str, Sequence[_Node]],
-        found: Mapping[_Place, int],
+        found: set[_Place],
         output: _Place,
     ) -> None:
         """Refuse layers and calls that do not lead to the output."""

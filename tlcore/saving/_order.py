@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tlcore.layers import Layer, Variable
-from tlcore.layers._assembly import layer_order
+from tlcore.layers._assembly import call_order, layer_order
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -36,6 +36,22 @@ def keras_order(model: Model) -> list[Layer]:
     if isinstance(model, Sequential) or not layers:
         return layers
     return layer_order(model.calls)
+
+
+def unusual_orders(model: Model) -> dict[str, list[str]]:
+    """Path -> names of the layers as they are called, for models in another order than Keras's.
+
+    Dropout draws by a node's place in the graph, so training goes on bit for bit in this order.
+    """
+    from tlcore.models import Functional
+
+    orders = {}
+    for path, layer in all_layers(model):
+        if isinstance(layer, Functional):
+            calls = layer.calls
+            if call_order(calls) != list(range(len(calls))):
+                orders[path] = [call.layer.name for call in calls]
+    return orders
 
 
 def leaves(layer: Layer) -> list[Layer]:

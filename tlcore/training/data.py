@@ -27,6 +27,8 @@ DEFAULT_BATCH_SIZE = 32
 class PictureIterator(Protocol):
     """What tlcore's own iterators offer besides Keras's public attributes."""
 
+    n: int
+    batch_size: int
     pure: bool
     value_range: tuple[float, float] | None
     reader: Mapping[str, Any]
@@ -283,7 +285,7 @@ class IteratorSource(Source):
 
     @property
     def batch_size(self) -> int:
-        return len(self.iterator.batch_indices(0))
+        return min(self.iterator.batch_size, self.iterator.n)  # asking for a batch would draw one
 
     def picture_shape(self) -> tuple[int, ...]:
         return tuple(self.iterator.image_shape)
