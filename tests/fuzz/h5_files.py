@@ -45,7 +45,7 @@ def originals() -> dict[str, bytes]:
 
 def _of_tlcore() -> bytes:
     from tlcore import layers
-    from tlcore.models import Functional, Sequential
+    from tlcore.models import Model, Sequential
 
     joined = [
         layers.InputLayer((3, 3, 4), name="x"),
@@ -58,7 +58,7 @@ def _of_tlcore() -> bytes:
         layers.Conv2D(3, 3, name="conv"),
         layers.BatchNormalization(name="bn"),
         layers.SeparableConv2D(4, 2, activation="hard_sigmoid", name="separable"),
-        Functional(joined, inbound, ["x"], ["joined"], name="inner"),
+        Model.from_layers("inner", joined, inbound, ["x"], ["joined"]),
         layers.MaxPooling2D(2, 1, name="max"),
         layers.SpatialDropout2D(0.0, name="channels"),
         layers.Flatten(name="flat"),

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tlcore import layers, optimizers
 from tlcore.callbacks import ModelCheckpoint
-from tlcore.models import Functional, Sequential
+from tlcore.models import Functional, Model, Sequential
 from tlcore.preprocessing.image import ImageDataGenerator
 from tlcore.saving import load_model
 from tlcore.utils import set_random_seed
@@ -322,7 +322,7 @@ def picture_model(optimizer: Any) -> Functional:
     ]
     feeds = {"pool": ["picture"], "drop_a": ["pool"], "drop_b": ["pool"], "a": ["drop_a"]}
     feeds |= {"b": ["drop_b"], "c": ["b"], "add": ["a", "c"], "scores": ["add"]}
-    model = Functional(kinds, feeds, ["picture"], ["scores"])
+    model = Model.from_layers(None, kinds, feeds, ["picture"], ["scores"])
     model.compile(optimizer, "categorical_crossentropy")
     return model
 

@@ -23,7 +23,7 @@ from tlcore.layers import (
     SeparableConv2D,
     SpatialDropout2D,
 )
-from tlcore.models import Functional
+from tlcore.models import Model
 from tlcore.saving import load_model, load_weights, save_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "files"
@@ -402,7 +402,7 @@ def pooled(tmp_path: Path) -> Path:
         "drop": ["all"],
         "scores": ["drop"],
     }
-    Functional(layers, inbound, ["x"], ["scores"]).save(tmp_path / "p.h5")
+    Model.from_layers(None, layers, inbound, ["x"], ["scores"]).save(tmp_path / "p.h5")
     load_model(tmp_path / "p.h5")
     return tmp_path / "p.h5"
 
@@ -504,6 +504,77 @@ def test_graphs(whole: Path, change: Callable[[dict[str, Any]], Any], expected: 
         change(base(c))
 
     assert expected in refused(whole, config(in_base))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([[["picture", 1, 0, {}]]], None),  # the number of an only call says nothing
+        ([[["picture", -1, 0, {}]]], "takes call -1"),
+        ([[["picture", "0", 0, {}]]], "takes call '0'"),
+        ([[["picture", 1e9, 0, {}]]], "takes call"),
+        ([[["picture", 0, 0, {"training": 0}]]], "training=0"),
+        ([[["picture", 0, 0, {"mask": 1}]]], "mask=1"),
+        ([[["picture", 0, 0, 3]]], "is called with 3"),
+        ([[]], "is called with nothing"),
+        ([{"args": [], "kwargs": {}}], "is called with nothing"),
+        ([[["picture", 0, 0, {}], ["picture", 0, 0, {}]]], "Conv1"),
+        ([[["picture", 0, 0, {}]]] * 3000, "used 3000 times"),
+    ],
+)
+def test_calls(whole: Path, nodes: Any, expected: str | None) -> None:
+    def change(c: dict[str, Any]) -> None:
+        base(c)["layers"][1]["inbound_nodes"] = nodes
+
+    if expected is None:
+        with h5py.File(whole, "r+") as file:
+            config(change)(file)
+        load_model(whole)
+    else:
+        assert expected in refused(whole, config(change))
+
+
+def shared(calls: int) -> dict[str, Any]:
+    """A model that calls a ReLU this many times, one behind the other."""
+    nodes = [[["x", 0, 0, {}]], *([["r", i, 0, {}]] for i in range(calls - 1))]
+    source = {"class_name": "InputLayer", "name": "x", "inbound_nodes": []}
+    source["config"] = {"name": "x", "batch_input_shape": [None, 2]}
+    relu = {"class_name": "ReLU", "name": "r", "config": {"name": "r"}, "inbound_nodes": nodes}
+    return {
+        "class_name": "Functional",
+        "config": {
+            "name": "m0",
+            "layers": [source, relu],
+            "input_layers": ["x", 0, 0],
+            "output_layers": ["r", calls - 1, 0],
+        },
+    }
+
+
+def test_calls_of_a_layer_have_an_end(whole: Path) -> None:
+    assert "calls 4001 layers" in refused(whole, config(lambda c: shared(4000)))
+    assert "takes call 7 of 'r', which has 7" in refused(
+        whole,
+        config(lambda c: [m := shared(7), m["config"].update(output_layers=["r", 7, 0])][0]),
+    )
+
+
+def test_models_that_call_each_other_again_and_again(whole: Path) -> None:
+    def change(c: dict[str, Any]) -> dict[str, Any]:
+        inner = shared(30)
+        for depth in range(1, 7):  # 30 ** 7 calls in a file of a few kilobytes
+            outer = shared(30)
+            name = f"m{depth}"
+            outer["config"]["name"] = name
+            held = {**inner, "name": "r", "inbound_nodes": []}
+            held["inbound_nodes"] = [[["x", 0, 0, {}]], *([["r", i, 0, {}]] for i in range(1, 30))]
+            outer["config"]["layers"][1] = held
+            outer["config"]["output_layers"] = ["r", 30, 0]
+            inner = outer
+        return inner
+
+    text = refused(whole, config(change))
+    assert "layers and" in text and "models inside, and the most is" in text
 
 
 def test_a_name_as_long_as_the_file_makes_no_error_of_that_length(whole: Path) -> None:

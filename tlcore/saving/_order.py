@@ -7,10 +7,11 @@ therefore come in the order in which the reader of the same configuration will l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tlcore.layers import Layer, Variable
+from tlcore.layers._assembly import call_order, layer_order
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -34,44 +35,11 @@ def keras_order(model: Model) -> list[Layer]:
     layers = list(model.layers)
     if isinstance(model, Sequential) or not layers:
         return layers
-    by_name = {layer.name: layer for layer in layers}
-    feeds = model.inbound
-
-    visited: dict[str, int] = {}  # in the order of a depth-first walk from the output
-    waiting = [layers[-1].name]
-    while waiting:
-        name = waiting.pop()
-        if name not in visited:
-            visited[name] = len(visited)
-            waiting.extend(reversed(feeds[name]))
-
-    depth = dict.fromkeys(by_name, 0)
-    for layer in reversed(layers):  # graph order: whatever takes a layer stands behind it
-        for name in feeds[layer.name]:
-            depth[name] = max(depth[name], depth[layer.name] + 1)
-    return sorted(layers, key=lambda layer: (-depth[layer.name], visited[layer.name]))
-
-
-def fed_order(source: str, names: Iterable[str], inbound: Mapping[str, Sequence[str]]) -> list[str]:
-    """`names` so that each stands behind those that feed it, `source` first; without those that
-    it does not feed.
-    """
-    missing = {name: len(set(inbound[name])) for name in names if name != source}
-    feeds: dict[str, list[str]] = {}
-    for name in missing:
-        for feed in dict.fromkeys(inbound[name]):
-            feeds.setdefault(feed, []).append(name)
-    ordered = [source]
-    for done in ordered:  # grows on the way
-        for name in feeds.get(done, ()):
-            missing[name] -= 1
-            if not missing[name]:
-                ordered.append(name)
-    return ordered
+    return layer_order(model.calls)
 
 
 def unusual_orders(model: Model) -> dict[str, list[str]]:
-    """Path -> names of the layers, for models whose order a reader would not find by itself.
+    """Path -> names of the layers as they are called, for models in another order than Keras's.
 
     Dropout draws by a node's place in the graph, so training goes on bit for bit in this order.
     """
@@ -80,11 +48,9 @@ def unusual_orders(model: Model) -> dict[str, list[str]]:
     orders = {}
     for path, layer in all_layers(model):
         if isinstance(layer, Functional):
-            inbound = layer.inbound
-            names = [inner.name for inner in layer.layers]
-            written = [inner.name for inner in keras_order(layer)]
-            if fed_order(layer.input_layer.name, written, {**inbound, names[0]: []}) != names:
-                orders[path] = names
+            calls = layer.calls
+            if call_order(calls) != list(range(len(calls))):
+                orders[path] = [call.layer.name for call in calls]
     return orders
 
 
