@@ -236,6 +236,12 @@ tl_network_tensor(const tl_network *network, size_t param)
     return &network->tensors[param];
 }
 
+const float *const *
+tl_network_data(const tl_network *network)
+{
+    return network->data;
+}
+
 /* --- locks ------------------------------------------------------------------------------ */
 
 void

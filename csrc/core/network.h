@@ -38,6 +38,9 @@ const tl_ops *tl_network_ops(const tl_network *network);
 /* The tensor bound to the graph's i-th parameter. */
 const tl_tensor *tl_network_tensor(const tl_network *network, size_t param);
 
+/* The numbers of all parameters, in order. */
+const float *const *tl_network_data(const tl_network *network);
+
 /* Locks all groups, in an order that cannot deadlock. */
 void tl_network_lock_read(tl_network *network);
 void tl_network_lock_write(tl_network *network);

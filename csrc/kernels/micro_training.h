@@ -113,10 +113,11 @@ taps_tile(const tl_taps_job *job, size_t p, size_t c, const TAIL tail, const boo
     }
 #pragma GCC unroll 8
     for (size_t i = 0; i < pixels; i++) {
+        const vec x = activate(sum[i], job->function);
         if (whole) {
-            STORE(dst + i * job->dst_stride, sum[i]);
+            STORE(dst + i * job->dst_stride, x);
         } else {
-            STORE_TAIL(dst + i * job->dst_stride, sum[i], tail);
+            STORE_TAIL(dst + i * job->dst_stride, x, tail);
         }
     }
 }
