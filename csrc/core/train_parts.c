@@ -13,7 +13,7 @@
 enum {
     PARTS_MOST = 256,
     SMALL_WORK = 4 << 20,   /* multiply-adds: below, threads cost more than they save */
-    MICRO_FLOATS = 12 << 20, /* that a part stores at a time where it goes alone */
+    MICRO_FLOATS = 6 << 20,  /* that a part stores at a time where it goes alone */
     ADD_PIXELS = 256
 };
 static const double BETWEEN_QUESTIONS = 0.05; /* seconds */

@@ -381,19 +381,7 @@ pointwise_backward(const tl_layer *layer, const sizes *s, const tl_layer_backwar
         if (call->grad_bias != NULL) {
             micro->add_up(call->grad_bias, grad, some, s->out);
         }
-        if (call->grad_kernel != NULL) {
-            micro->outer(&(tl_outer_job){
-                .dst = call->grad_kernel,
-                .dst_stride = s->out,
-                .a = view_at(scratch + s->src, &call->src, first, some, s->in),
-                .a_stride = s->in,
-                .rows = s->in,
-                .b = grad,
-                .b_stride = s->out,
-                .cols = s->out,
-                .depth = some,
-            });
-        }
+        /* This brings both tiles near in their order; the kernel's gradient walks across. */
         if (call->src_gradient.data != NULL) {
             multiply(&(product){.dst = scratch + s->grad_src,
                                 .dst_stride = s->in,
@@ -408,6 +396,19 @@ pointwise_backward(const tl_layer *layer, const sizes *s, const tl_layer_backwar
                      micro);
             pass(&call->src_gradient, scratch + s->grad_src, first, some, s->in,
                  scratch + s->sums);
+        }
+        if (call->grad_kernel != NULL) {
+            micro->outer(&(tl_outer_job){
+                .dst = call->grad_kernel,
+                .dst_stride = s->out,
+                .a = view_at(scratch + s->src, &call->src, first, some, s->in),
+                .a_stride = s->in,
+                .rows = s->in,
+                .b = grad,
+                .b_stride = s->out,
+                .cols = s->out,
+                .depth = some,
+            });
         }
     }
 }
