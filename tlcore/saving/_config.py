@@ -346,7 +346,7 @@ class _Reader:
         source: str,
         output: _Place,
     ) -> tuple[list[Call], set[_Place]]:
-        """The calls that make the output out of the input, in order, and where the file has them."""
+        """The calls that make the output out of the input, and their places in the file."""
         found: dict[_Place, int] = {_Place(source, 0): 0}
         calls = [Call(layers[source], ())]
         entered: set[_Place] = set()
