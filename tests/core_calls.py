@@ -189,6 +189,19 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
         lambda w, **a: w.trainer.set_state(**a),
         lambda w: dict(zip(("iterations", "slots"), w.trainer.get_state(), strict=True)),
     ),
+    "logistic_regression": (
+        lambda w, **a: _core.logistic_regression(**a),
+        lambda w: {
+            "features": w.x,
+            "labels": w.y.astype(int),
+            "outputs": 3,
+            "l2": 0.1,
+            "sample_weight": w.weights,
+            "start": np.zeros((w.x.shape[1] + 1, 3)),
+            "tolerance": 1e-6,
+            "max_iterations": 100,
+        },
+    ),
     "pixels_to_float": (
         lambda w, **a: _core.pixels_to_float(**a),
         lambda w: {"dst": w.floats, "src": w.pixels, "divide": 2.0, "scale": 3.0, "offset": 1.0},
