@@ -230,7 +230,7 @@ NODES: dict[str, dict[str, Any]] = {
         "padding": "same",
         "use_bias": True,
     },
-    "batch_normalization": {"epsilon": 0.5},
+    "batch_normalization": {"epsilon": 0.5, "momentum": 0.25},
     "relu": {"max_value": 1.5},
     "activation": {"function": "sigmoid"},
     "zero_padding2d": {"padding": ((1, 2), (3, 4))},
@@ -239,6 +239,9 @@ NODES: dict[str, dict[str, Any]] = {
     "flatten": {},
     "dense": {"units": 5, "use_bias": False},
     "dropout": {"rate": 0.5},
+    "spatial_dropout2d": {"rate": 0.5},
+    "max_pooling2d": {"pool_size": (2, 1), "strides": (1, 2), "padding": "same"},
+    "average_pooling2d": {"pool_size": (2, 2), "strides": (2, 2), "padding": "valid"},
 }
 
 

@@ -16,6 +16,27 @@ class ParameterSpec(TypedDict):
     shape: tuple[int, ...]
     trainable: bool
 
+Activation = Literal[
+    "linear",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "softmax",
+    "tanh",
+    "elu",
+    "selu",
+    "softplus",
+    "softsign",
+    "silu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_silu",
+    "leaky_relu",
+    "exponential",
+    "mish",
+    "log_softmax",
+]
+
 class Node(TypedDict):
     """One node of a graph. Shapes are those of one image, without the batch axis."""
 
@@ -24,6 +45,7 @@ class Node(TypedDict):
     inputs: tuple[int, ...]
     output_shape: tuple[int, ...]
     attributes: dict[str, Any]
+    inference: bool  # called with training=False
     parameters: tuple[ParameterSpec, ...]
 
 class Step(TypedDict):
@@ -31,8 +53,9 @@ class Step(TypedDict):
 
     `inputs` are indices into the list, -1 is the value at `start`. `kernel` and `bias` are
     float32 with batch norm folded in: HWIO, (h, w, channels, 1) for depthwise, (in, out) for
-    dense. `padding` is ((top, bottom), (left, right)). A second input is a residual that is
-    added after the bias.
+    dense. `window` is the size of a convolution's kernel or of a pooling, (1, 1) elsewhere.
+    `padding` is ((top, bottom), (left, right)). A second input is a residual that is added after
+    the bias; a concatenate puts all its inputs together along the last axis.
     """
 
     op: Literal[
@@ -46,6 +69,9 @@ class Step(TypedDict):
         "global_average_pooling2d",
         "global_max_pooling2d",
         "flatten",
+        "concatenate",
+        "max_pooling2d",
+        "average_pooling2d",
     ]
     name: str
     inputs: tuple[int, ...]
@@ -53,29 +79,47 @@ class Step(TypedDict):
     output_shape: tuple[int, ...]
     kernel: FloatArray | None
     bias: FloatArray | None
+    window: tuple[int, int]
     strides: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]
-    activation: Literal["linear", "relu", "relu6", "sigmoid", "softmax"]
+    activation: Activation
 
 class Graph:
     """Nodes in topological order. Node 0 is the input; the last node is the output."""
 
     def __init__(self, input_shape: Sequence[int], name: str = "input") -> None: ...
-    def add(self, op: str, name: str, inputs: Sequence[int], **attributes: Any) -> int:
+    def add(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[int],
+        *,
+        inference: bool = False,
+        **attributes: Any,
+    ) -> int:
         """Append a node and return its index.
+
+        With `inference`, batch norm uses its stored statistics and dropout passes values through
+        also while training.
 
         conv2d(filters, kernel_size, strides=(1, 1), padding="valid"|"same", use_bias=True)
         depthwise_conv2d(kernel_size, strides=(1, 1), padding="valid"|"same", use_bias=True)
-        batch_normalization(epsilon=1e-3)
-        relu(max_value=None)            activation(function="relu"|"sigmoid"|"softmax")
+        batch_normalization(epsilon=1e-3, momentum=0.99)
+        relu(max_value=None)            activation(function=one of Activation)
         add()                           zero_padding2d(padding=((t, b), (l, r)))
+        concatenate(), of 2 to 8 inputs along the last axis
+        max_pooling2d(pool_size, strides, padding="valid"|"same")   average_pooling2d(the same)
         global_average_pooling2d(keepdims=False)   global_max_pooling2d(keepdims=False)
-        flatten()                       dense(units, use_bias=True)     dropout(rate)
+        flatten()                       dense(units, use_bias=True)
+        dropout(rate)                   spatial_dropout2d(rate)
 
         ValueError: an unknown op, a repeated name, a bad attribute, shapes that do not fit.
         """
-    def extend(self, other: Graph, input: int) -> int:
-        """Append a copy of `other`, its input replaced by node `input`; the index of its output."""
+    def extend(self, other: Graph, input: int, inference: bool = False) -> int:
+        """Append a copy of `other`, its input replaced by node `input`; the index of its output.
+
+        `inference` sets the flag of every copied node; otherwise each keeps its own.
+        """
     @property
     def nodes(self) -> list[Node]: ...
     def __len__(self) -> int: ...
@@ -157,7 +201,10 @@ class Trainer:
     loss: "binary_crossentropy", "categorical_crossentropy" or "sparse_categorical_crossentropy".
     A sigmoid or softmax output that matches the loss is trained from its logits.
     optimizer: {"name": "sgd", "momentum": 0.0, "nesterov": False} or
-    {"name": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}.
+    {"name": "adam", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}; both also take
+    "gradient_accumulation_steps" (0 and 1: none), "use_ema", "ema_momentum" (0.99) and
+    "ema_overwrite_frequency" (0: never), with Keras 3's numbers.
+    multipliers: of the learning rate, one for each parameter tensor; None: all 1.
     """
 
     def __init__(
@@ -169,6 +216,7 @@ class Trainer:
         from_logits: bool,
         optimizer: dict[str, Any],
         seed: int,
+        multipliers: Sequence[float] | None = None,
     ) -> None: ...
     def train_batch(
         self,
@@ -182,10 +230,25 @@ class Trainer:
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, FloatArray]:
         """Loss and outputs in inference mode; nothing changes."""
+    def gradients(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, list[FloatArray | None]]:
+        """Loss and gradients of a training step that is not taken; None where nothing trains."""
+    def memory(self, rows: int) -> int:
+        """Bytes that training takes, beside weights and slots, for batches of so many rows."""
+    def profile(self) -> list[tuple[str, float, float]]:
+        """(name, forward, backward): seconds that each unit took in all steps, per thread."""
     @property
-    def iterations(self) -> int: ...
+    def iterations(self) -> int:
+        """Batches trained so far, also those whose gradients are still being accumulated."""
+    def apply_averages(self) -> None:
+        """The weights become their moving averages, if the optimizer keeps any."""
     def get_state(self) -> tuple[int, list[FloatArray]]:
-        """Iterations and the optimizer's slots (m0, v0, m1, ... or momentum0, ...)."""
+        """Iterations and the optimizer's arrays, those of one tensor together.
+
+        They are m and v, or momentum if there is one; then the sum of gradients with
+        accumulation; then the average with EMA.
+        """
     def set_state(self, iterations: int, slots: Sequence[ArrayLike]) -> None: ...
 
 class LogisticRegression(TypedDict):

@@ -141,6 +141,11 @@ class Model(Trainer, Layer):
         for layer in self.layers:
             layer._set_trainable(value)
 
+    def _set_rate_multiplier(self, value: float) -> None:
+        super()._set_rate_multiplier(value)
+        for layer in self.layers:
+            layer._set_rate_multiplier(value)
+
     @property
     def parameters(self) -> _core.Parameters | None:
         """The block of the model's own weights, if it has exactly one."""
@@ -150,6 +155,10 @@ class Model(Trainer, Layer):
     def parameter_flags(self) -> list[bool]:
         """For each tensor of `network`, in its order, whether training may change it."""
         return [self._trainable and variable.trainable for variable in self._tensors()]
+
+    def parameter_multipliers(self) -> list[float]:
+        """For each tensor of `network`, in its order, the factor of its learning rate."""
+        return [leaf.learning_rate_multiplier for leaf in self._leaves() for _ in leaf.weights]
 
     @property
     def input_range(self) -> tuple[float, float] | None:
@@ -319,8 +328,11 @@ class Model(Trainer, Layer):
         print_fn: Callable[[str], object] | None = None,
         expand_nested: bool = False,
         show_trainable: bool = False,
+        batch_size: int = 32,
     ) -> None:
-        """Print the layers, their shapes and sizes, and what memory a prediction needs.
+        """Print the layers, their shapes and sizes, and what memory they need.
+
+        The last lines tell the peak of a prediction and, once the model is compiled, of training.
 
         Args:
             line_length: width of the table; None fits the terminal.
@@ -328,15 +340,24 @@ class Model(Trainer, Layer):
             print_fn: gets the whole text; None prints it.
             expand_nested: whether the layers of inner models are shown, too.
             show_trainable: whether a column says which layers are trainable.
+            batch_size: of the batches that the memory of training is told for.
 
         Raises:
             ValueError: the line is too short for the columns.
 
-        Source: `keras.Model.summary`; the last line is tlcore's.
+        Source: `keras.Model.summary`; batch_size and the lines about memory are tlcore's.
         """
         from tlcore.utils.summary import print_summary
 
-        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable)
+        print_summary(
+            self,
+            line_length,
+            positions,
+            print_fn,
+            expand_nested,
+            show_trainable,
+            arguments.whole(self._owner, "batch_size", batch_size),
+        )
 
     def save(
         self,

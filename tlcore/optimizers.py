@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tlcore.training._checks import listed, real, refuse_unless_neutral
+from tlcore.training._checks import listed, real, refuse_unless_neutral, whole
 from tlcore.utils.notes import note
 
 __all__ = ["SGD", "Adam", "Optimizer", "deserialize", "get", "serialize"]
@@ -20,34 +20,52 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "clipnorm": (None,),
     "clipvalue": (None,),
     "global_clipnorm": (None,),
-    "use_ema": (False, None),
-    "ema_overwrite_frequency": (None,),
     "loss_scale_factor": (None,),
-    "gradient_accumulation_steps": (None,),
     "decay": (0.0, 0, None),
     "amsgrad": (False, None),
     "adaptive_epsilon": (False, None),
 }
-# These tell how the options above work and have no effect while those are off.
-_WITHOUT_EFFECT = ("ema_momentum", "jit_compile", "is_legacy_optimizer")
+# These have no effect on what is computed.
+_WITHOUT_EFFECT = ("jit_compile", "is_legacy_optimizer")
 
 
 class Optimizer:
     """What SGD and Adam share.
 
     `learning_rate` may be set at any time and holds from the next batch on; `lr` is its old name.
-    `iterations` counts the batches that the optimizer has trained.
+
+    Args:
+        gradient_accumulation_steps: None, or a number of batches, at least 2, whose mean gradient
+            makes one step. A shorter last batch counts as much as the others.
+        use_ema: whether to keep moving averages of the weights, `average = ema_momentum*average +
+            (1-ema_momentum)*weight` after every batch. `fit` ends with the averages as weights;
+            what a file holds in the middle of training are the weights, with the averages beside
+            them.
+        ema_momentum: from 0 to 1. As in Keras the average is the weight itself as long as
+            `iterations` is 0.
+        ema_overwrite_frequency: None, or every how many steps the weights become their averages.
+
+    Attributes:
+        iterations: steps so far: batches, or whole groups of `gradient_accumulation_steps`.
+
+    Source: keras/src/optimizers/base_optimizer.py.
     """
 
     def __init__(self, learning_rate: float, name: str | None, options: dict[str, Any]) -> None:
         owner = type(self).__name__
+        self._read_accumulation(options.pop("gradient_accumulation_steps", None))
+        self._read_averages(
+            options.pop("use_ema", False),
+            options.pop("ema_momentum", 0.99),
+            options.pop("ema_overwrite_frequency", None),
+        )
         is_old_name = "lr" in options
         learning_rate = options.pop("lr", learning_rate)
         for option in _WITHOUT_EFFECT:
             options.pop(option, None)
         refuse_unless_neutral(owner, options, _NEUTRAL)
         self.name = name or owner.lower()
-        self.iterations = 0
+        self._batches = 0
         self.learning_rate = learning_rate
         if is_old_name:
             note(
@@ -55,6 +73,32 @@ class Optimizer:
                 "Keras's name for it today is learning_rate.",
                 key=("optimizer lr", owner),
             )
+
+    def _read_accumulation(self, steps: Any) -> None:
+        if steps is not None and steps != 0:
+            steps = whole(type(self).__name__, "gradient_accumulation_steps", steps, 2)
+        self.gradient_accumulation_steps: int | None = steps or None
+
+    def _read_averages(self, use_ema: Any, momentum: Any, frequency: Any) -> None:
+        owner = type(self).__name__
+        if use_ema not in (True, False, None):
+            raise ValueError(f"{owner}: use_ema must be True or False, got {use_ema!r}.")
+        self.use_ema = bool(use_ema)
+        if self.use_ema:  # Keras looks at the others only then
+            momentum = real(owner, "ema_momentum", momentum, 0.0, 1.0)
+            if frequency is not None and frequency != 0:
+                frequency = whole(owner, "ema_overwrite_frequency", frequency, 1)
+        self.ema_momentum: float = momentum
+        self.ema_overwrite_frequency: int | None = frequency or None
+
+    @property
+    def iterations(self) -> int:
+        """Steps so far, as Keras counts them: accumulated batches make one together."""
+        return self._batches // (self.gradient_accumulation_steps or 1)
+
+    def count_batches(self, batches: int) -> None:
+        """The core has trained so many batches by now; tlcore itself calls this."""
+        self._batches = batches
 
     @property
     def learning_rate(self) -> float:
@@ -79,13 +123,55 @@ class Optimizer:
     def lr(self, value: float) -> None:
         self.learning_rate = value
 
-    def core_config(self) -> dict[str, Any]:
-        """What the core needs to know, without the learning rate."""
+    def _rule(self) -> dict[str, Any]:
+        """The update rule, as the core wants to know it."""
         raise NotImplementedError
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer; Keras 3 and tf-keras read them too."""
+    def rule_arrays(self) -> list[str]:
+        """What the update rule keeps for each weight, as tf-keras names it."""
         raise NotImplementedError
+
+    def _arguments(self) -> dict[str, Any]:
+        """The arguments of the update rule."""
+        raise NotImplementedError
+
+    def core_config(self) -> dict[str, Any]:
+        """What the core needs to know, without the learning rate."""
+        return {
+            **self._rule(),
+            "gradient_accumulation_steps": self.gradient_accumulation_steps or 0,
+            "use_ema": self.use_ema,
+            **(
+                {
+                    "ema_momentum": self.ema_momentum,
+                    "ema_overwrite_frequency": self.ema_overwrite_frequency or 0,
+                }
+                if self.use_ema
+                else {}
+            ),
+        }
+
+    def core_arrays(self) -> list[str]:
+        """What the core keeps for each weight, in its order."""
+        return [
+            *self.rule_arrays(),
+            *(["gradient_accumulator"] if (self.gradient_accumulation_steps or 0) > 1 else []),
+            *(["average"] if self.use_ema else []),
+        ]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal optimizer; Keras 3 and tf-keras read them too.
+
+        Options that are off are left out: not every Keras knows them.
+        """
+        config = {"name": self.name, "learning_rate": self.learning_rate, **self._arguments()}
+        if self.gradient_accumulation_steps:
+            config["gradient_accumulation_steps"] = self.gradient_accumulation_steps
+        if self.use_ema:
+            config["use_ema"] = True
+            config["ema_momentum"] = self.ema_momentum
+            config["ema_overwrite_frequency"] = self.ema_overwrite_frequency
+        return config
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Optimizer:
@@ -103,8 +189,9 @@ class Optimizer:
 class SGD(Optimizer):
     """Gradient descent: `m = momentum*m - lr*g; w += m`, or `w += momentum*m - lr*g` (nesterov).
 
-    ValueError for options that tlcore does not have (weight decay, clipping, averages).
-    Source: keras/src/optimizers/sgd.py.
+    Also takes `gradient_accumulation_steps`, `use_ema`, `ema_momentum` and
+    `ema_overwrite_frequency`; see `Optimizer`. ValueError for options that tlcore does not have
+    (weight decay, clipping). Source: keras/src/optimizers/sgd.py.
     """
 
     def __init__(
@@ -119,23 +206,22 @@ class SGD(Optimizer):
         self.momentum = real("SGD", "momentum", momentum, 0.0, 1.0)
         self.nesterov = bool(nesterov)
 
-    def core_config(self) -> dict[str, Any]:
+    def _rule(self) -> dict[str, Any]:
         return {"name": "sgd", "momentum": self.momentum, "nesterov": self.nesterov}
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "learning_rate": self.learning_rate,
-            "momentum": self.momentum,
-            "nesterov": self.nesterov,
-        }
+    def rule_arrays(self) -> list[str]:
+        return ["momentum"] if self.momentum else []
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"momentum": self.momentum, "nesterov": self.nesterov}
 
 
 class Adam(Optimizer):
     """Adam as Keras computes it: `w -= m*a/(sqrt(v)+epsilon)`, a = lr*sqrt(1-b2^t)/(1-b1^t).
 
-    ValueError for options that tlcore does not have (amsgrad, weight decay, clipping, averages).
-    Source: keras/src/optimizers/adam.py.
+    Also takes `gradient_accumulation_steps`, `use_ema`, `ema_momentum` and
+    `ema_overwrite_frequency`; see `Optimizer`. ValueError for options that tlcore does not have
+    (amsgrad, weight decay, clipping). Source: keras/src/optimizers/adam.py.
     """
 
     def __init__(
@@ -155,7 +241,7 @@ class Adam(Optimizer):
         self.epsilon = real("Adam", "epsilon", 1e-7 if epsilon is None else epsilon, 0.0)
         self.amsgrad = False
 
-    def core_config(self) -> dict[str, Any]:
+    def _rule(self) -> dict[str, Any]:
         return {
             "name": "adam",
             "beta_1": self.beta_1,
@@ -163,10 +249,11 @@ class Adam(Optimizer):
             "epsilon": self.epsilon,
         }
 
-    def get_config(self) -> dict[str, Any]:
+    def rule_arrays(self) -> list[str]:
+        return ["m", "v"]
+
+    def _arguments(self) -> dict[str, Any]:
         return {
-            "name": self.name,
-            "learning_rate": self.learning_rate,
             "beta_1": self.beta_1,
             "beta_2": self.beta_2,
             "epsilon": self.epsilon,

@@ -198,7 +198,8 @@ row_loss(const tl_loss *loss, float *grad, const float *outputs, const float *y,
 
 void
 tl_loss_compute(const tl_loss *loss, double *value, float *grad_outputs, const float *outputs,
-                const float *targets, const float *weights, size_t rows, size_t cols)
+                const float *targets, const float *weights, size_t rows, size_t cols,
+                size_t total)
 {
     const size_t width = tl_loss_target_cols(loss->kind, cols);
     double sum = 0;
@@ -208,8 +209,8 @@ tl_loss_compute(const tl_loss *loss, double *value, float *grad_outputs, const f
         sum += (double)weight *
                row_loss(loss, grad, outputs + r * cols, targets + r * width, cols);
         for (size_t c = 0; grad != NULL && c < cols; c++) {
-            grad[c] *= weight / (float)rows;
+            grad[c] *= weight / (float)total;
         }
     }
-    *value = sum / (double)rows;
+    *value = sum / (double)total;
 }

@@ -8,13 +8,13 @@
 #include "core/infer.h"
 #include "core/pool.h"
 
-/* A program and the versions of all groups that its packed weights were made from. */
+/* A program and what its packed weights were made from. */
 typedef struct entry {
     struct entry *next;
     size_t start, stop;
     tl_program *program;
-    bool *uses;              /* one flag a group: does the stretch hold its parameters? */
-    unsigned long *versions; /* 0: never packed */
+    unsigned long *newest;   /* a group: 1 + its last change of the stretch; 0: not in it */
+    unsigned long *versions; /* the same when the weights were packed; 0: never */
     size_t users;            /* calls that run it now; guarded by the network's lock */
 } entry;
 
@@ -29,11 +29,12 @@ struct tl_network {
     tl_parameters **groups; /* each holds one reference */
     size_t *lock_order;     /* groups by address, each once */
     size_t lock_count;
-    tl_tensor *tensors; /* the graph's parameters in order */
-    size_t *owners;     /* the group of each */
-    const float **data; /* tensors[i].data */
-    tl_mutex lock;      /* of the programs */
-    entry *programs;    /* the last used first */
+    tl_tensor *tensors;       /* the graph's parameters in order */
+    size_t *owners;           /* the group of each */
+    unsigned long **versions; /* the version of each, in its group */
+    const float **data;       /* tensors[i].data */
+    tl_mutex lock;            /* of the programs */
+    entry *programs;          /* the last used first */
     unsigned long generation;
     atomic_size_t prefix_runs;
 };
@@ -59,6 +60,7 @@ bind_tensors(tl_network *network)
                 return tl_fail(TL_BAD_VALUE, "parameters hold no tensor for the %s of \"%s\"",
                                specs[k].name, node->name);
             }
+            unsigned long *version = &network->groups[group]->versions[tensor];
             const tl_tensor *bound = &network->groups[group]->tensors[tensor++];
             if (!tl_shape_equal(&bound->shape, &specs[k].shape)) {
                 return tl_fail(TL_BAD_VALUE,
@@ -68,6 +70,7 @@ bind_tensors(tl_network *network)
             }
             network->tensors[node->first_param + k] = *bound;
             network->owners[node->first_param + k] = group;
+            network->versions[node->first_param + k] = version;
             network->data[node->first_param + k] = bound->data;
         }
     }
@@ -119,9 +122,10 @@ tl_network_create(tl_network **out, const tl_graph *graph, tl_parameters *const 
     network->lock_order = tl_alloc(group_count, sizeof *network->lock_order);
     network->tensors = tl_alloc(graph->param_count, sizeof *network->tensors);
     network->owners = tl_alloc(graph->param_count, sizeof *network->owners);
+    network->versions = tl_alloc(graph->param_count, sizeof(unsigned long *));
     network->data = tl_alloc(graph->param_count, sizeof *network->data);
     if (network->groups == NULL || network->lock_order == NULL || network->tensors == NULL ||
-        network->owners == NULL || network->data == NULL) {
+        network->owners == NULL || network->versions == NULL || network->data == NULL) {
         status = TL_OUT_OF_MEMORY;
         goto done;
     }
@@ -143,7 +147,7 @@ entry_destroy(entry *e)
 {
     if (e != NULL) {
         tl_program_destroy(e->program);
-        tl_free(e->uses);
+        tl_free(e->newest);
         tl_free(e->versions);
         tl_free(e);
     }
@@ -165,6 +169,7 @@ tl_network_destroy(tl_network *network)
     }
     tl_graph_destroy(network->graph);
     tl_free(network->data);
+    tl_free(network->versions);
     tl_free(network->owners);
     tl_free(network->tensors);
     tl_free(network->lock_order);
@@ -221,14 +226,26 @@ void
 tl_network_touch(tl_network *network, const bool *params)
 {
     for (size_t i = 0; i < network->lock_count; i++) {
-        const size_t group = network->lock_order[i];
+        tl_parameters *group = network->groups[network->lock_order[i]];
+        bool raised = false;
         for (size_t p = 0; p < network->graph->param_count; p++) {
-            if (params[p] && network->groups[network->owners[p]] == network->groups[group]) {
-                network->groups[group]->version++;
-                break;
+            if (params[p] && network->groups[network->owners[p]] == group) {
+                group->version += raised ? 0 : 1;
+                raised = true;
+                *network->versions[p] = group->version;
             }
         }
     }
+}
+
+unsigned long
+tl_network_version(const tl_network *network)
+{
+    unsigned long sum = 0;
+    for (size_t i = 0; i < network->lock_count; i++) {
+        sum += network->groups[network->lock_order[i]]->version;
+    }
+    return sum;
 }
 
 /* --- programs --------------------------------------------------------------------------- */
@@ -243,18 +260,12 @@ entry_create(entry **out, tl_network *network, size_t start, size_t stop)
     }
     e->start = start;
     e->stop = stop;
-    e->uses = tl_alloc(network->group_count, sizeof *e->uses);
+    e->newest = tl_alloc(network->group_count, sizeof *e->newest);
     e->versions = tl_alloc(network->group_count, sizeof *e->versions);
-    if (e->uses == NULL || e->versions == NULL) {
+    if (e->newest == NULL || e->versions == NULL) {
         goto done;
     }
     TL_TRY(tl_program_create(&e->program, network->graph, network->ops, start, stop));
-    for (size_t i = start + 1; i <= stop; i++) { /* both are nodes: the program exists */
-        const tl_node *node = &network->graph->nodes[i];
-        for (size_t k = 0; k < node->param_count; k++) {
-            e->uses[network->owners[node->first_param + k]] = true;
-        }
-    }
 
     *out = e; /* handed over */
     e = NULL;
@@ -307,21 +318,31 @@ done:
     return status;
 }
 
-/* Packs the weights again if they changed; holds network->lock and the groups for reading. */
+/* Packs the weights again if one of the stretch changed; holds network->lock and the groups
+ * for reading. */
 static tl_status
 refresh_entry(tl_network *network, entry *e)
 {
     bool fresh = true;
+    memset(e->newest, 0, network->group_count * sizeof *e->newest);
+    for (size_t i = e->start + 1; i <= e->stop; i++) { /* both are nodes: the program exists */
+        const tl_node *node = &network->graph->nodes[i];
+        for (size_t p = node->first_param; p < node->first_param + node->param_count; p++) {
+            unsigned long *newest = &e->newest[network->owners[p]];
+            if (*newest < *network->versions[p] + 1) {
+                *newest = *network->versions[p] + 1;
+            }
+        }
+    }
     for (size_t i = 0; i < network->group_count; i++) {
-        /* versions are counted from 0, what was packed is remembered as version + 1 */
-        fresh = fresh && (!e->uses[i] || e->versions[i] == network->groups[i]->version + 1);
+        fresh = fresh && e->versions[i] == e->newest[i];
     }
     if (fresh) {
         return TL_OK;
     }
     const tl_status status = tl_program_pack(e->program, network->data);
     for (size_t i = 0; i < network->group_count; i++) {
-        e->versions[i] = status == TL_OK ? network->groups[i]->version + 1 : 0;
+        e->versions[i] = status == TL_OK ? e->newest[i] : 0;
     }
     return status;
 }
@@ -417,8 +438,8 @@ done:
 static bool
 must_train(const tl_node *node, const bool *trainable)
 {
-    if (node->op == TL_OP_DROPOUT) {
-        return node->dropout.rate > 0;
+    if (tl_node_is_random(node)) {
+        return true;
     }
     for (size_t k = 0; k < node->param_count; k++) {
         if (trainable[node->first_param + k]) {

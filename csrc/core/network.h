@@ -37,8 +37,12 @@ void tl_network_lock_read(tl_network *network);
 void tl_network_lock_write(tl_network *network);
 void tl_network_unlock(tl_network *network);
 
-/* Raises the version of the groups that hold these parameters; call with the write lock. */
+/* Raises the version of the groups that hold these parameters, each once, and stamps the
+ * parameters with it; call with the write lock. */
 void tl_network_touch(tl_network *network, const bool *params);
+
+/* Changes whenever any of its parameters does; call with a lock. */
+unsigned long tl_network_version(const tl_network *network);
 
 /* dst (count, shape of stop) <- src (count, shape of start), one image a thread or several
  * threads an image. Any number of threads may call at once. */

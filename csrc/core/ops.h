@@ -11,7 +11,8 @@
  *   forward   once an image, or once each part of it: no allocation, no lock
  *
  * All but takes are called on crew threads; a kernel may be prepared on one and
- * run on another. Training needs matrix products of whole batches: gemm. */
+ * run on another. Training needs matrix products of whole batches, gemm, and what
+ * train_ops.h says. */
 #ifndef TL_CORE_OPS_H
 #define TL_CORE_OPS_H
 
@@ -21,6 +22,7 @@
 
 #include "core/lower.h"
 #include "core/status.h"
+#include "core/train_ops.h"
 
 /* Steps in a row: each reads what the one before made, and nobody else reads that. */
 typedef struct tl_block {
@@ -75,6 +77,7 @@ typedef struct tl_work {
     const float *values;   /* 256: what each byte means */
     bool finite;           /* refuse src with NaN or infinity; where the kernel checks_finite */
     const float *residual; /* added; already in dst where the kernel adds_in_place */
+    const float *others[TL_MAX_INPUTS - 1]; /* what a concatenate reads behind src */
     void *shared;
     bool whole;
     size_t phase, begin, end;
@@ -118,6 +121,7 @@ typedef struct tl_ops {
     const tl_backend *const *backends;
     size_t count;
     tl_gemm_function gemm;
+    const tl_train_ops *training;
 } tl_ops;
 
 #endif

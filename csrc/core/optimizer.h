@@ -19,6 +19,11 @@ typedef struct tl_optimizer {
     bool nesterov;
     double beta_1, beta_2; /* Adam; Keras takes 1 - beta in double, then rounds it */
     float epsilon;
+    /* What train_state.c adds around the rule. */
+    uint64_t accumulation; /* batches whose gradients make one step; 0 and 1: each its own */
+    bool use_ema;          /* moving averages of the weights */
+    float ema_momentum;
+    uint64_t ema_overwrite_frequency; /* steps; 0: never */
 } tl_optimizer;
 
 /* Arrays of the tensor's size that the rule keeps from step to step: 0, 1 or 2. */

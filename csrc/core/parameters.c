@@ -19,7 +19,8 @@ tl_parameters_create(tl_parameters **out, const tl_shape *shapes, size_t count)
     atomic_init(&parameters->references, 1);
     parameters->count = count;
     parameters->tensors = tl_alloc(count, sizeof *parameters->tensors);
-    if (parameters->tensors == NULL) {
+    parameters->versions = tl_alloc(count, sizeof *parameters->versions);
+    if (parameters->tensors == NULL || parameters->versions == NULL) {
         status = TL_OUT_OF_MEMORY;
         goto done;
     }
@@ -52,6 +53,12 @@ tl_parameters_share(tl_parameters *parameters)
 }
 
 void
+tl_parameters_touch(tl_parameters *parameters, size_t index)
+{
+    parameters->versions[index] = ++parameters->version;
+}
+
+void
 tl_parameters_release(tl_parameters *parameters)
 {
     if (parameters == NULL || atomic_fetch_sub(&parameters->references, 1) > 1) {
@@ -59,6 +66,7 @@ tl_parameters_release(tl_parameters *parameters)
     }
     tl_rwlock_clear(&parameters->lock);
     tl_arena_destroy(&parameters->arena);
+    tl_free(parameters->versions);
     tl_free(parameters->tensors);
     tl_free(parameters);
 }

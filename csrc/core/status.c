@@ -22,6 +22,8 @@ tl_status_text(tl_status status)
         return "a oneDNN call failed";
     case TL_SYSTEM_FAILED:
         return "the operating system refused a call";
+    case TL_INTERRUPTED:
+        return "interrupted";
     }
     return "unknown status";
 }

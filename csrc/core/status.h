@@ -14,7 +14,8 @@ typedef enum tl_status {
     TL_BAD_VALUE,      /* a shape, attribute or number that is not allowed */
     TL_UNSUPPORTED,    /* sound, but tlcore cannot do it */
     TL_BACKEND_FAILED, /* the library that runs the steps refused a call */
-    TL_SYSTEM_FAILED   /* the operating system refused, such as a thread */
+    TL_SYSTEM_FAILED,  /* the operating system refused, such as a thread */
+    TL_INTERRUPTED     /* the caller asked to stop; nothing was changed */
 } tl_status;
 
 enum { TL_DETAIL_SIZE = 384 };

@@ -1,8 +1,8 @@
 /* Forward and backward of the trainable part, over a whole batch, and the optimizer's step.
  *
- * A trainer holds the training arena (activations, gradients, optimizer slots) for the nodes
- * behind `start`; the arena is made at the first batch and grows when a larger one comes. The
- * weights stay where they are, in the network's parameters. One caller at a time. */
+ * A trainer holds the memory of training (values, gradients, optimizer slots) for the nodes
+ * behind `start`; it is made at the first batch and grows when a larger one comes. The weights
+ * stay where they are, in the network's parameters. One caller at a time. */
 #ifndef TL_CORE_TRAIN_H
 #define TL_CORE_TRAIN_H
 
@@ -13,6 +13,7 @@
 #include "core/loss.h"
 #include "core/network.h"
 #include "core/optimizer.h"
+#include "core/train_parts.h"
 
 typedef struct tl_trainer tl_trainer;
 
@@ -21,7 +22,8 @@ typedef struct tl_trainer_plan {
     const bool *trainable; /* one flag a parameter of the network; copied */
     tl_loss loss;          /* from_logits as the user said; a sigmoid or softmax implies it */
     tl_optimizer optimizer;
-    uint64_t seed; /* of dropout */
+    const float *multipliers; /* of the learning rate, one a parameter; NULL: all 1; copied */
+    uint64_t seed;            /* of dropout */
 } tl_trainer_plan;
 
 /* The network must outlive the trainer. TL_UNSUPPORTED names a node that cannot be trained
@@ -34,6 +36,10 @@ typedef struct tl_batch {
     const float *targets; /* (rows, target columns) */
     const float *weights; /* (rows) or NULL */
     size_t rows;
+    /* Asked on the caller's thread every now and then; true ends the step with TL_INTERRUPTED
+     * and nothing changed. NULL: never. */
+    bool (*interrupted)(void *context);
+    void *context;
 } tl_batch;
 
 /* Columns that targets must have, and that outputs have. */
@@ -41,19 +47,35 @@ size_t tl_trainer_target_cols(const tl_trainer *trainer);
 size_t tl_trainer_output_cols(const tl_trainer *trainer);
 size_t tl_trainer_start(const tl_trainer *trainer);
 
+/* Bytes that training takes beside the parameters and the optimizer's slots, for batches of so
+ * many rows. Allocates nothing that stays. */
+tl_status tl_trainer_memory(const tl_trainer *trainer, size_t rows, size_t *bytes);
+
 /* One step: *value <- the loss before it, outputs (rows, output columns) <- the values that it
  * was computed from. A batch whose loss is not finite still steps, as in Keras. */
 tl_status tl_trainer_step(tl_trainer *trainer, double *value, float *outputs,
                           const tl_batch *batch, float learning_rate);
 
+/* The same without the step: *gradients, one a parameter of the network, NULL where it is not
+ * trained, hold until the next call. */
+tl_status tl_trainer_gradients(tl_trainer *trainer, double *value, float *outputs,
+                               const tl_batch *batch, const float *const **gradients);
+
 /* Loss and outputs in inference mode, through the same steps as tl_network_run. */
 tl_status tl_trainer_evaluate(tl_trainer *trainer, double *value, float *outputs,
                               const tl_batch *batch);
 
+/* Where the time of all steps went; false behind the last unit. */
+bool tl_trainer_time(const tl_trainer *trainer, size_t index, tl_unit_time *time);
+
+/* The weights become their moving averages, if the optimizer keeps any. */
+void tl_trainer_apply_averages(tl_trainer *trainer);
+
+/* Batches trained so far. */
 uint64_t tl_trainer_iterations(const tl_trainer *trainer);
 void tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations);
 
-/* The optimizer's arrays, all slots of one tensor together (m0, v0, m1, v1, ...). */
+/* The optimizer's arrays, all of one tensor together: see train_state.h. */
 size_t tl_trainer_slot_count(const tl_trainer *trainer);
 float *tl_trainer_slot(const tl_trainer *trainer, size_t index, const tl_tensor **tensor);
 

@@ -10,7 +10,7 @@
 #include <stddef.h>
 
 #include "core/cpu.h"
-#include "core/graph.h"
+#include "core/train_ops.h"
 
 enum {
     TL_MAX_SEGMENTS = 7, /* rows of a kernel */
@@ -51,6 +51,46 @@ typedef struct tl_depthwise_job {
     tl_function function;
 } tl_depthwise_job;
 
+/* What training does to pixels in a row: (pixels, channels) without gaps, and arrays of one
+ * number a channel. */
+typedef struct tl_outer_job { /* dst[m, n] += sum over p of a[p, m] b[p, n] */
+    float *dst;
+    size_t dst_stride;
+    const float *a;
+    size_t a_stride;
+    size_t rows; /* m */
+    const float *b;
+    size_t b_stride;
+    size_t cols; /* n */
+    size_t depth;
+} tl_outer_job;
+
+enum { TL_MAX_TAPS = 32 };
+
+/* dst[p, c] (+)= bias[c] + sum over t of src[t][p, c] weights[t][c] */
+typedef struct tl_taps_job {
+    float *dst;
+    size_t dst_stride;
+    const float *src[TL_MAX_TAPS];
+    const float *weights[TL_MAX_TAPS];
+    size_t taps;
+    size_t src_stride;
+    const float *bias; /* NULL: dst is added to */
+    size_t pixels;
+    size_t channels;
+} tl_taps_job;
+
+/* sums[t][c] += sum over p of src[t][p, c] grad[p, c] */
+typedef struct tl_tap_sums_job {
+    float *sums[TL_MAX_TAPS];
+    const float *src[TL_MAX_TAPS];
+    size_t taps;
+    size_t src_stride;
+    const float *grad; /* (pixels, channels) */
+    size_t pixels;
+    size_t channels;
+} tl_tap_sums_job;
+
 /* multiply_pairs does the same for a panel of half vectors: even lanes sum up what even inputs
  * give, odd ones what odd inputs give, and both are added at the end. So no lane is idle, and
  * an input is read with its neighbour. `vectors` is 1, 2 or 3, twice those of the channels,
@@ -64,6 +104,19 @@ typedef struct tl_micro {
     void (*multiply_pairs)(const tl_panel_job *job); /* NULL where nothing is won */
     void (*depthwise)(const tl_depthwise_job *job);
     bool (*copy)(float *dst, const float *src, size_t count); /* whether all are finite */
+
+    void (*outer)(const tl_outer_job *job);
+    void (*taps)(const tl_taps_job *job);
+    void (*tap_sums)(const tl_tap_sums_job *job);
+    void (*load)(float *dst, const tl_view *src, size_t pixels, size_t channels);
+    /* sum[c] and, about that mean, squares[c] of a tile */
+    void (*moments)(float *sum, float *squares, const float *src, size_t pixels,
+                    size_t channels);
+    /* dst <- the finished gradient; adds to sums (2, channels), or NULL */
+    void (*finish)(float *dst, const float *grad, const tl_gradient *to, const float *stored,
+                   float *sums, size_t pixels, size_t channels);
+    void (*inner)(float *dst, const tl_inner *from, size_t pixels, size_t channels);
+    void (*add_up)(float *sums, const float *src, size_t pixels, size_t channels);
 } tl_micro;
 
 extern const tl_micro tl_micro_avx512;

@@ -428,6 +428,8 @@ copy(float *dst, const float *src, size_t count)
     return found == 0;
 }
 
+#include "kernels/micro_training.h"
+
 const tl_micro MICRO = {
     .isa = ISA,
     .width = WIDTH,
@@ -438,4 +440,12 @@ const tl_micro MICRO = {
 #endif
     .depthwise = depthwise,
     .copy = copy,
+    .outer = outer,
+    .taps = taps,
+    .tap_sums = tap_sums,
+    .load = load_view,
+    .moments = moments,
+    .finish = finish_gradient,
+    .inner = inner_gradient,
+    .add_up = add_up,
 };

@@ -33,6 +33,8 @@ tl_raise(const module_state *state, tl_status status)
     case TL_SYSTEM_FAILED:
         raise_text(PyExc_OSError, text);
         break;
+    case TL_INTERRUPTED: /* by a signal, whose exception is set */
+        break;
     case TL_OK: /* GCOVR_EXCL_START: no caller passes it */
         PyErr_SetString(PyExc_SystemError, "a core call reported success as a failure");
         break;

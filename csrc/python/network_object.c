@@ -11,10 +11,12 @@
 #include "image/pixels.h"
 #include "kernels/fused.h"
 #include "kernels/plain.h"
+#include "kernels/training.h"
 
 static const tl_backend *const backends[] = {&tl_fused_backend, &tl_dnnl_backend,
                                              &tl_plain_backend};
-static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm};
+static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm,
+                           &tl_training_kernels};
 
 /* No C call runs longer than about this without a look at the signals. */
 static const double SLICE_SECONDS = 0.1;
@@ -374,22 +376,41 @@ folded_weights(const tl_step *step, const float *const *tensors)
     return Py_BuildValue("(NN)", kernel, bias); /* handed over; NULL if one of them is */
 }
 
+/* All steps that a step reads: its src, then a residual or what is put together with it. */
+static PyObject *
+step_inputs(const tl_step *step)
+{
+    const size_t count = (step->has_residual ? 2U : 1U) + step->other_count;
+    PyObject *inputs = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; inputs != NULL && i < count; i++) {
+        const size_t from = i == 0               ? step->src
+                            : step->has_residual ? step->residual
+                                                 : step->others[i - 1];
+        PyObject *index = step_index(from);
+        if (index == NULL) {
+            Py_CLEAR(inputs);
+            break;
+        }
+        PyTuple_SET_ITEM(inputs, (Py_ssize_t)i, index);
+    }
+    return inputs;
+}
+
 static PyObject *
 step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tensors)
 {
     PyObject *result = NULL;
     PyObject *weights = folded_weights(step, tensors);
-    PyObject *inputs = step->has_residual ? Py_BuildValue("(NN)", step_index(step->src),
-                                                          step_index(step->residual))
-                                          : Py_BuildValue("(N)", step_index(step->src));
+    PyObject *inputs = step_inputs(step);
     if (weights != NULL && inputs != NULL) {
         result = Py_BuildValue(
-            "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:((nn)(nn)),s:s}", "op",
+            "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:(nn),s:((nn)(nn)),s:s}", "op",
             tl_step_kind_name(step->kind), "name",
             tl_network_graph(self->network)->nodes[step->node].name, "inputs", inputs,
             "input_shape", tl_shape_to(&step->src_shape), "output_shape",
             tl_shape_to(&step->dst_shape), "kernel", PyTuple_GET_ITEM(weights, 0), "bias",
-            PyTuple_GET_ITEM(weights, 1), "strides", (Py_ssize_t)step->strides[0],
+            PyTuple_GET_ITEM(weights, 1), "window", (Py_ssize_t)step->kernel[0],
+            (Py_ssize_t)step->kernel[1], "strides", (Py_ssize_t)step->strides[0],
             (Py_ssize_t)step->strides[1], "padding", (Py_ssize_t)step->padding.top,
             (Py_ssize_t)step->padding.bottom, (Py_ssize_t)step->padding.left,
             (Py_ssize_t)step->padding.right, "activation", tl_function_name(step->function));

@@ -129,6 +129,7 @@ typedef struct selection {
     PyObject *items; /* owned tuple: keeps the blocks alive */
     size_t count;
     tl_tensor **tensors;
+    tl_parameters **owners; /* the block of each */
     PyArrayObject **arrays; /* each owned */
     tl_parameters **blocks; /* by address, each once: the order in which they are locked */
     size_t block_count;
@@ -141,6 +142,7 @@ selection_clear(selection *chosen)
         Py_XDECREF(chosen->arrays[i]);
     }
     PyMem_Free(chosen->arrays);
+    PyMem_Free(chosen->owners);
     PyMem_Free(chosen->tensors);
     PyMem_Free(chosen->blocks);
     Py_XDECREF(chosen->items);
@@ -156,9 +158,11 @@ selection_init(selection *chosen, PyObject *sequence, const char *argument)
     }
     chosen->count = (size_t)PyTuple_GET_SIZE(chosen->items);
     chosen->tensors = PyMem_Calloc(chosen->count + 1, sizeof(tl_tensor *));
+    chosen->owners = PyMem_Calloc(chosen->count + 1, sizeof(tl_parameters *));
     chosen->arrays = PyMem_Calloc(chosen->count + 1, sizeof(PyArrayObject *));
     chosen->blocks = PyMem_Calloc(chosen->count + 1, sizeof(tl_parameters *));
-    if (chosen->tensors == NULL || chosen->arrays == NULL || chosen->blocks == NULL) {
+    if (chosen->tensors == NULL || chosen->owners == NULL || chosen->arrays == NULL ||
+        chosen->blocks == NULL) {
         PyErr_NoMemory();
         return -1;
     }
@@ -190,12 +194,14 @@ write_selection(selection *chosen)
         tl_rwlock_write(&chosen->blocks[i]->lock);
     }
     tl_fork_guard_enter(); /* a forked child must not see a half-written tensor */
-    for (size_t i = 0; i < chosen->count; i++) {
-        memcpy(chosen->tensors[i]->data, PyArray_DATA(chosen->arrays[i]),
-               chosen->tensors[i]->count * sizeof(float));
-    }
     for (size_t i = 0; i < chosen->block_count; i++) {
         chosen->blocks[i]->version++;
+    }
+    for (size_t i = 0; i < chosen->count; i++) {
+        tl_parameters *owner = chosen->owners[i];
+        memcpy(chosen->tensors[i]->data, PyArray_DATA(chosen->arrays[i]),
+               chosen->tensors[i]->count * sizeof(float));
+        owner->versions[chosen->tensors[i] - owner->tensors] = owner->version;
     }
     tl_fork_guard_leave();
     for (size_t i = chosen->block_count; i-- > 0;) {
@@ -255,6 +261,7 @@ select_value(selection *chosen, size_t i, ParametersObject *owner, PyTypeObject 
     if (chosen->arrays[i] == NULL) {
         return -1;
     }
+    chosen->owners[i] = owner->parameters;
     add_block(chosen, owner->parameters);
     return 0;
 }
@@ -358,7 +365,7 @@ parameters_glorot_uniform(PyObject *op, PyObject *args, PyObject *kwargs)
     tl_rwlock_write(&self->parameters->lock);
     tl_fork_guard_enter();
     tl_random_glorot_uniform(tensor->data, &tensor->shape, (uint64_t)seed);
-    self->parameters->version++;
+    tl_parameters_touch(self->parameters, (size_t)(tensor - self->parameters->tensors));
     tl_fork_guard_leave();
     tl_rwlock_unlock(&self->parameters->lock);
     Py_END_ALLOW_THREADS

@@ -1,10 +1,23 @@
 /* tlcore._core.Trainer: one C call a batch. */
 #include "binding.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Dropout's streams are numbered 4096 * iterations + node, in 64 bits. */
 static const long long MOST_ITERATIONS = (1LL << 52) - 1;
+
+/* A number of batches or steps; 0 turns off what it is for. */
+static int
+read_count(uint64_t *count, PyObject *value, const char *key)
+{
+    long long number;
+    if (tl_integer_from(&number, value, 0, MOST_ITERATIONS, key) < 0) {
+        return -1;
+    }
+    *count = (uint64_t)number;
+    return 0;
+}
 
 static int
 read_setting(tl_optimizer *optimizer, const char *key, PyObject *value)
@@ -15,6 +28,15 @@ read_setting(tl_optimizer *optimizer, const char *key, PyObject *value)
     }
     if (optimizer->kind == TL_SGD && strcmp(key, "nesterov") == 0) {
         return tl_flag_from(&optimizer->nesterov, value);
+    }
+    if (strcmp(key, "use_ema") == 0) {
+        return tl_flag_from(&optimizer->use_ema, value);
+    }
+    if (strcmp(key, "gradient_accumulation_steps") == 0) {
+        return read_count(&optimizer->accumulation, value, key);
+    }
+    if (strcmp(key, "ema_overwrite_frequency") == 0) {
+        return read_count(&optimizer->ema_overwrite_frequency, value, key);
     }
     if (tl_number_from(&number, value, key) < 0) {
         return -1;
@@ -27,6 +49,8 @@ read_setting(tl_optimizer *optimizer, const char *key, PyObject *value)
         optimizer->beta_2 = number;
     } else if (optimizer->kind == TL_ADAM && strcmp(key, "epsilon") == 0) {
         optimizer->epsilon = (float)number;
+    } else if (strcmp(key, "ema_momentum") == 0) {
+        optimizer->ema_momentum = (float)number;
     } else {
         PyErr_Format(PyExc_ValueError, "optimizer \"%s\" has no setting \"%s\"",
                      optimizer->kind == TL_SGD ? "sgd" : "adam", key);
@@ -66,7 +90,8 @@ read_optimizer(tl_optimizer *optimizer, PyObject *dict)
     PyObject *value;
     Py_ssize_t position = 0;
     int result = -1;
-    *optimizer = (tl_optimizer){.beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F};
+    *optimizer =
+        (tl_optimizer){.beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F, .ema_momentum = 0.99F};
     if (settings == NULL || read_kind(&optimizer->kind, settings) < 0) {
         goto done;
     }
@@ -83,27 +108,76 @@ done:
     return result;
 }
 
+/* One factor of the learning rate a parameter, to be freed with PyMem_Free; or NULL with an
+ * exception. */
+static float *
+multipliers_from(PyObject *object, size_t count)
+{
+    float *multipliers = NULL;
+    float *filled = NULL;
+    PyObject *items = tl_items_from(object, "multipliers", "numbers"); /* owned */
+    if (items == NULL) {
+        return NULL;
+    }
+    if ((size_t)PyTuple_GET_SIZE(items) != count) {
+        PyErr_Format(PyExc_ValueError,
+                     "multipliers must hold %zu numbers, one a parameter, "
+                     "not %zd",
+                     count, PyTuple_GET_SIZE(items));
+        goto done;
+    }
+    multipliers = PyMem_Calloc(count + 1, sizeof *multipliers);
+    if (multipliers == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) {
+        double number;
+        if (tl_number_from(&number, PyTuple_GET_ITEM(items, (Py_ssize_t)i), "multipliers") <
+            0) {
+            goto done;
+        }
+        if (!(number >= 0 && isfinite((float)number))) {
+            PyErr_Format(PyExc_ValueError,
+                         "multipliers must hold finite numbers of at least 0, "
+                         "not %R",
+                         PyTuple_GET_ITEM(items, (Py_ssize_t)i));
+            goto done;
+        }
+        multipliers[i] = (float)number;
+    }
+    filled = multipliers;
+    multipliers = NULL;
+done:
+    PyMem_Free(multipliers);
+    Py_DECREF(items);
+    return filled;
+}
+
 static PyObject *
 trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"network",     "start",     "trainable", "loss",
-                            "from_logits", "optimizer", "seed",      NULL};
+    static char *names[] = {"network",   "start", "trainable",   "loss", "from_logits",
+                            "optimizer", "seed",  "multipliers", NULL};
     module_state *state = PyType_GetModuleState(type);
     PyObject *network;
     PyObject *trainable_object;
     PyObject *optimizer;
     PyObject *start;
     PyObject *seed_object;
+    PyObject *multipliers_object = Py_None;
     const char *loss;
     int from_logits;
     long long seed;
     TrainerObject *self = NULL;
     bool *trainable = NULL;
+    float *multipliers = NULL;
     tl_trainer_plan plan = {0};
 
-    if (!PyArg_ParseTupleAndKeywords(
-            args, kwargs, "O!OOspO!O:Trainer", names, state->network_type, &network, &start,
-            &trainable_object, &loss, &from_logits, &PyDict_Type, &optimizer, &seed_object) ||
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOspO!O|O:Trainer", names,
+                                     state->network_type, &network, &start, &trainable_object,
+                                     &loss, &from_logits, &PyDict_Type, &optimizer,
+                                     &seed_object, &multipliers_object) ||
         tl_size_from(&plan.start, start, "start") < 0 ||
         tl_integer_from(&seed, seed_object, 0, LLONG_MAX, "seed") < 0) {
         return NULL;
@@ -124,6 +198,13 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     plan.trainable = trainable;
+    if (multipliers_object != Py_None) {
+        multipliers = multipliers_from(multipliers_object, tl_network_graph(core)->param_count);
+        if (multipliers == NULL) {
+            goto done;
+        }
+        plan.multipliers = multipliers;
+    }
     plan.loss.from_logits = from_logits != 0;
     plan.seed = (uint64_t)seed;
 
@@ -143,6 +224,7 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_CLEAR(self);
     }
 done:
+    PyMem_Free(multipliers);
     PyMem_Free(trainable);
     return (PyObject *)self;
 }
@@ -259,6 +341,17 @@ batch_result(PyObject *op, const batch_arrays *arrays, tl_status status, double 
     return Py_BuildValue("(dO)", loss, arrays->outputs);
 }
 
+/* Looks at the signals, from within a call that has given the GIL away. */
+static bool
+has_signal(void *unused)
+{
+    const PyGILState_STATE gil = PyGILState_Ensure();
+    const bool raised = PyErr_CheckSignals() < 0;
+    (void)unused;
+    PyGILState_Release(gil);
+    return raised;
+}
+
 /* Trainer.train_batch(x, y, sample_weight=None, learning_rate=0.001) -> (loss, outputs) */
 static PyObject *
 trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
@@ -280,6 +373,7 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
+        arrays.batch.interrupted = has_signal;
         Py_BEGIN_ALLOW_THREADS
         tl_mutex_lock(&self->lock);
         tl_detail_clear();
@@ -320,6 +414,99 @@ trainer_evaluate_batch(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     release_batch(&arrays);
     return result;
+}
+
+/* A copy of each gradient, None for parameters that are not trained. */
+static PyObject *
+copy_gradients(TrainerObject *self, const float *const *gradients)
+{
+    const size_t count = tl_network_graph(self->network->network)->param_count;
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list != NULL && i < count; i++) {
+        const tl_tensor *tensor = tl_network_tensor(self->network->network, i);
+        PyObject *copy = Py_NewRef(Py_None);
+        if (gradients[i] != NULL) {
+            Py_SETREF(copy, (PyObject *)tl_new_array(-1, &tensor->shape));
+            if (copy == NULL) {
+                Py_CLEAR(list);
+                break;
+            }
+            memcpy(PyArray_DATA((PyArrayObject *)copy), gradients[i],
+                   tensor->count * sizeof **gradients);
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, copy);
+    }
+    return list;
+}
+
+/* Trainer.gradients(x, y, sample_weight=None) -> (loss, [gradient or None, ...]) */
+static PyObject *
+trainer_gradients(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"x", "y", "sample_weight", NULL};
+    TrainerObject *self = (TrainerObject *)op;
+    PyObject *x;
+    PyObject *y;
+    PyObject *sample_weight = NULL;
+    PyObject *list = NULL;
+    const float *const *gradients = NULL;
+    double loss = 0;
+    tl_status status;
+    batch_arrays arrays = {0};
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:gradients", names, &x, &y,
+                                     &sample_weight)) {
+        return NULL;
+    }
+    if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
+        arrays.batch.interrupted = has_signal;
+        Py_BEGIN_ALLOW_THREADS
+        tl_mutex_lock(&self->lock);
+        tl_detail_clear();
+        status = tl_trainer_gradients(self->trainer, &loss, PyArray_DATA(arrays.outputs),
+                                      &arrays.batch, &gradients);
+        Py_END_ALLOW_THREADS
+        if (status == TL_OK) {
+            list = copy_gradients(self, gradients);
+        } else {
+            tl_raise(state_of(op), status);
+        }
+        tl_mutex_unlock(&self->lock);
+    }
+    release_batch(&arrays);
+    return list == NULL ? NULL : Py_BuildValue("(dN)", loss, list);
+}
+
+/* Trainer.memory(rows) -> bytes */
+static PyObject *
+trainer_memory(PyObject *op, PyObject *arg)
+{
+    TrainerObject *self = (TrainerObject *)op;
+    size_t rows;
+    size_t bytes;
+    if (tl_size_from(&rows, arg, "rows") < 0) {
+        return NULL;
+    }
+    tl_detail_clear();
+    const tl_status status = tl_trainer_memory(self->trainer, rows, &bytes);
+    return status == TL_OK ? PyLong_FromSize_t(bytes) : tl_raise(state_of(op), status);
+}
+
+/* Trainer.profile() -> [(name, forward seconds, backward seconds), ...] */
+static PyObject *
+trainer_profile(PyObject *op, PyObject *unused)
+{
+    TrainerObject *self = (TrainerObject *)op;
+    PyObject *list = PyList_New(0);
+    tl_unit_time time;
+    (void)unused;
+    for (size_t i = 0; list != NULL && tl_trainer_time(self->trainer, i, &time); i++) {
+        PyObject *entry = Py_BuildValue("(sdd)", time.name, time.forward, time.backward);
+        if (entry == NULL || PyList_Append(list, entry) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(entry);
+    }
+    return list;
 }
 
 /* --- state ------------------------------------------------------------------------------ */
@@ -443,11 +630,31 @@ done:
     return result;
 }
 
+/* Trainer.apply_averages(): the weights become their moving averages */
+static PyObject *
+trainer_apply_averages(PyObject *op, PyObject *unused)
+{
+    TrainerObject *self = (TrainerObject *)op;
+    (void)unused;
+    Py_BEGIN_ALLOW_THREADS
+    tl_mutex_lock(&self->lock);
+    tl_trainer_apply_averages(self->trainer);
+    tl_mutex_unlock(&self->lock);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef trainer_methods[] = {
     {"train_batch", (PyCFunction)(void (*)(void))trainer_train_batch,
      METH_VARARGS | METH_KEYWORDS, "One step; the loss before it and the outputs."},
     {"evaluate_batch", (PyCFunction)(void (*)(void))trainer_evaluate_batch,
      METH_VARARGS | METH_KEYWORDS, "Loss and outputs in inference mode."},
+    {"gradients", (PyCFunction)(void (*)(void))trainer_gradients, METH_VARARGS | METH_KEYWORDS,
+     "The loss and its gradients; nothing changes."},
+    {"memory", trainer_memory, METH_O, "Bytes that batches of so many rows need."},
+    {"profile", trainer_profile, METH_NOARGS, "Seconds that each unit took in all steps."},
+    {"apply_averages", trainer_apply_averages, METH_NOARGS,
+     "Make the weights their moving averages, if there are any."},
     {"get_state", trainer_get_state, METH_NOARGS, "Iterations and the optimizer's slots."},
     {"set_state", (PyCFunction)(void (*)(void))trainer_set_state, METH_VARARGS | METH_KEYWORDS,
      "Put iterations and slots back, all or none."},

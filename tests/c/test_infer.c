@@ -93,6 +93,13 @@ test_pointwise_steps_equal_naive_loops(void)
         {.op = TL_OP_DENSE, .dense = {9, true}},
         {.op = TL_OP_DENSE, .dense = {1, false}},
         {.op = TL_OP_DROPOUT, .dropout = {0.5F}},
+        {.op = TL_OP_SPATIAL_DROPOUT2D, .dropout = {0.5F}},
+        {.op = TL_OP_MAX_POOLING2D, .window = {{1, 1}, {1, 1}, false}},
+        {.op = TL_OP_MAX_POOLING2D, .window = {{3, 2}, {2, 1}, true}},
+        {.op = TL_OP_AVERAGE_POOLING2D, .window = {{3, 2}, {2, 3}, true}},
+        {.op = TL_OP_AVERAGE_POOLING2D, .window = {{40, 40}, {1, 1}, true}},
+        {.op = TL_OP_ACTIVATION, .activation = {TL_LOG_SOFTMAX}},
+        {.op = TL_OP_ACTIVATION, .activation = {TL_GELU}},
     };
     const tl_shape shapes[] = {tl_shape_3(5, 4, 11), tl_shape_3(1, 1, 1), tl_shape_3(1, 9, 16)};
     for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++) {
@@ -130,6 +137,34 @@ test_adds_of_every_kind_equal_naive_loops(void)
     CHECK_OK(add_node(graph, &b, add, "e_plus_sum", a, sum));
     CHECK_OK(add_node(graph, &b, add, "sum_lives_on", b, sum));
     CHECK(difference(graph, 0, b, 2, 2) < 1e-5);
+    tl_graph_destroy(graph);
+}
+
+/* Of the input, of one value twice, of values that live on, from a node in the middle. */
+static void
+test_concatenations_equal_naive_loops(void)
+{
+    tl_graph *graph = NULL;
+    size_t conv = 0;
+    size_t pool = 0;
+    size_t all = 0;
+    size_t end = 0;
+    const tl_shape shape = tl_shape_3(5, 4, 3);
+    const tl_node node = {.op = TL_OP_CONV2D, .convolution = {7, {1, 1}, {1, 1}, true, true}};
+    const tl_node same = {.op = TL_OP_AVERAGE_POOLING2D, .window = {{3, 3}, {1, 1}, true}};
+    tl_node join = {.op = TL_OP_CONCATENATE, .name = "join", .input_count = 8};
+    CHECK_OK(tl_graph_create(&graph, "input", &shape));
+    CHECK_OK(add_node(graph, &conv, node, "conv", 0, TL_NONE));
+    CHECK_OK(add_node(graph, &pool, same, "pool", conv, TL_NONE));
+    const size_t inputs[] = {0, conv, pool, conv, 0, 0, pool, conv};
+    memcpy(join.inputs, inputs, sizeof inputs);
+    CHECK_OK(tl_graph_add(graph, &all, &join));
+    CHECK(tl_shape_channels(&graph->nodes[all].shape) == 3 * 3 + 5 * 7);
+    CHECK(difference(graph, 0, all, 3, 1) < 1e-5);
+    CHECK_OK(add_node(graph, &end, (tl_node){.op = TL_OP_CONCATENATE}, "again", all, conv));
+    CHECK_OK(add_node(graph, &end, node, "end", end, TL_NONE));
+    CHECK(difference(graph, 0, end, 3, 2) < 1e-5);
+    CHECK(difference(graph, all, all, 1, 2) == 0);
     tl_graph_destroy(graph);
 }
 
@@ -205,10 +240,72 @@ test_changed_weights_are_packed_again(void)
     CHECK_OK(tl_network_run(network, before, src, 1, 0, graph->count - 1));
     tl_rwlock_write(&parameters->lock);
     parameters->tensors[0].data[0] += 1;
-    parameters->version++;
+    tl_parameters_touch(parameters, 0);
     tl_rwlock_unlock(&parameters->lock);
     CHECK_OK(tl_network_run(network, after, src, 1, 0, graph->count - 1));
     CHECK(memcmp(before, after, sizeof before) != 0);
+    tl_network_destroy(network);
+    tl_parameters_release(parameters);
+    tl_graph_destroy(graph);
+}
+
+static atomic_size_t packed;
+
+static tl_status
+count_pack(const tl_kernel *kernel, const tl_block *block, void *at,
+           const float *const *weights, const float *const *biases)
+{
+    atomic_fetch_add(&packed, 1);
+    return reference_ops.backends[0]->pack(kernel, block, at, weights, biases);
+}
+
+/* A frozen prefix stays packed while a suffix in the same block of parameters trains. */
+static void
+test_only_what_changed_is_packed_again(void)
+{
+    tl_graph *graph = NULL;
+    tl_parameters *parameters = NULL;
+    tl_network *network = NULL;
+    tl_backend counting = *reference_ops.backends[0];
+    const tl_backend *const backends[] = {&counting};
+    const tl_ops ops = {backends, 1, reference_ops.gemm};
+    static float src[12 * 12 * 3];
+    float at_cut[10];
+    float scores[4];
+    bool trains[64] = {false};
+    size_t cut = 0;
+    counting.pack = count_pack;
+    random_numbers(src, sizeof src / sizeof src[0], 1);
+    CHECK_OK(small_graph(&graph, 12, 12));
+    while (strcmp(graph->nodes[cut].name, "gap") != 0) {
+        cut++;
+    }
+    for (size_t p = graph->nodes[cut].first_param; p < graph->param_count; p++) {
+        trains[p] = true;
+    }
+    CHECK_OK(random_parameters(&parameters, graph, 2));
+    CHECK_OK(tl_network_create(&network, graph, &parameters, 1, &ops));
+    CHECK_OK(tl_network_run(network, at_cut, src, 1, 0, cut));
+    CHECK_OK(tl_network_run(network, scores, at_cut, 1, cut, graph->count - 1));
+    const size_t once = atomic_load(&packed);
+    const unsigned long version = parameters->version;
+    CHECK(once > 0);
+    tl_network_lock_write(network);
+    tl_network_touch(network, trains);
+    tl_network_unlock(network);
+    CHECK(parameters->version == version + 1);
+    CHECK_OK(tl_network_run(network, at_cut, src, 1, 0, cut));
+    CHECK(atomic_load(&packed) == once);
+    CHECK_OK(tl_network_run(network, scores, at_cut, 1, cut, graph->count - 1));
+    const size_t suffix = atomic_load(&packed);
+    CHECK(suffix > once);
+    tl_rwlock_write(&parameters->lock);
+    tl_parameters_touch(parameters, 0);
+    tl_rwlock_unlock(&parameters->lock);
+    CHECK_OK(tl_network_run(network, scores, at_cut, 1, cut, graph->count - 1));
+    CHECK(atomic_load(&packed) == suffix);
+    CHECK_OK(tl_network_run(network, at_cut, src, 1, 0, cut));
+    CHECK(atomic_load(&packed) > suffix);
     tl_network_destroy(network);
     tl_parameters_release(parameters);
     tl_graph_destroy(graph);
@@ -323,10 +420,12 @@ main(void)
     RUN(test_convolutions_equal_naive_loops);
     RUN(test_pointwise_steps_equal_naive_loops);
     RUN(test_adds_of_every_kind_equal_naive_loops);
+    RUN(test_concatenations_equal_naive_loops);
     RUN(test_networks_equal_naive_loops_from_and_to_any_node);
     RUN(test_mobilenet_v2_equals_naive_loops);
     RUN(test_results_do_not_depend_on_batch_or_threads);
     RUN(test_changed_weights_are_packed_again);
+    RUN(test_only_what_changed_is_packed_again);
     RUN(test_a_forked_child_predicts);
     RUN(test_the_cut_follows_the_trainable_flags);
     RUN(test_stretches_behind_the_graph_are_refused);

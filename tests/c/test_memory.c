@@ -65,7 +65,7 @@ predict(const tl_ops *ops)
     TL_TRY(random_parameters(&parameters, graph, 1));
     TL_TRY(tl_network_create(&network, graph, &parameters, 1, ops));
     TL_TRY(tl_network_run(network, dst, src, IMAGES, 0, graph->count - 1));
-    parameters->version++;
+    tl_parameters_touch(parameters, 0);
     TL_TRY(tl_network_run(network, dst, src, IMAGES, 0, graph->count - 1));
 done:
     tl_network_destroy(network);
@@ -281,7 +281,7 @@ call_graph_extend(stage *s)
 {
     size_t id = 99;
     const size_t before = s->graph->count;
-    const tl_status status = tl_graph_extend(s->graph, &id, s->part, before - 1);
+    const tl_status status = tl_graph_extend(s->graph, &id, s->part, before - 1, false);
     CHECK(s->graph->count == before + (status == TL_OK ? LONG_CHAIN : 0));
     CHECK(id == (status == TL_OK ? s->graph->count - 1 : 99));
     return status;

@@ -103,13 +103,13 @@ check_gradients(const tl_shape *input, tl_op pooling, tl_function output, tl_los
                        parameters->tensors[k].count * sizeof(float));
             }
             tensor->data[i] = kept + (float)h;
-            parameters->version++;
+            tl_parameters_touch(parameters, t);
             CHECK_OK(tl_trainer_evaluate(trainer, &up, outputs, &batch));
             tensor->data[i] = kept - (float)h;
-            parameters->version++;
+            tl_parameters_touch(parameters, t);
             CHECK_OK(tl_trainer_evaluate(trainer, &down, outputs, &batch));
             tensor->data[i] = kept;
-            parameters->version++;
+            tl_parameters_touch(parameters, t);
             CHECK_NEAR(gradient, (up - down) / (2 * h), 2e-4);
         }
     }
@@ -153,18 +153,18 @@ test_gradients_from_probabilities(void)
             outputs[i] = 0.5F + 0.4F * outputs[i];
         }
         make_targets(targets, loss.kind);
-        tl_loss_compute(&loss, &value, grad, outputs, targets, NULL, ROWS, CLASSES);
+        tl_loss_compute(&loss, &value, grad, outputs, targets, NULL, ROWS, CLASSES, ROWS);
         for (size_t i = 0; i < COUNT; i++) {
             const float kept = outputs[i];
             outputs[i] = kept + (float)h;
-            tl_loss_compute(&loss, &up, NULL, outputs, targets, NULL, ROWS, CLASSES);
+            tl_loss_compute(&loss, &up, NULL, outputs, targets, NULL, ROWS, CLASSES, ROWS);
             outputs[i] = kept - (float)h;
-            tl_loss_compute(&loss, &down, NULL, outputs, targets, NULL, ROWS, CLASSES);
+            tl_loss_compute(&loss, &down, NULL, outputs, targets, NULL, ROWS, CLASSES, ROWS);
             outputs[i] = kept;
             CHECK_NEAR(grad[i], (up - down) / (2 * h), 1e-3);
         }
         outputs[0] = 0; /* clipped: finite, and flat */
-        tl_loss_compute(&loss, &value, grad, outputs, targets, NULL, ROWS, CLASSES);
+        tl_loss_compute(&loss, &value, grad, outputs, targets, NULL, ROWS, CLASSES, ROWS);
         CHECK(isfinite(value) && isfinite(grad[0]));
     }
 }

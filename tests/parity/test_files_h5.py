@@ -15,17 +15,26 @@ import tf_keras
 
 from tlcore.applications import MobileNetV2
 from tlcore.layers import (
+    Activation,
     Add,
+    AveragePooling2D,
+    BatchNormalization,
+    Concatenate,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAveragePooling2D,
     Input,
     InputLayer,
+    MaxPooling2D,
+    SeparableConv2D,
+    SpatialDropout2D,
 )
+from tlcore.layers._arguments import ACTIVATIONS
 from tlcore.models import Functional, Sequential, load_model
 from tlcore.optimizers import SGD, Adam
-from tlcore.utils import set_random_seed
+from tlcore.utils import notes, set_random_seed
 
 LIBRARIES = {"tf_keras": tf_keras, "keras": keras}
 library = pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
@@ -184,7 +193,42 @@ def branches() -> Functional:
     return Functional(layers, inbound, ["x"], ["scores"], name="branches")
 
 
+def inception() -> Functional:
+    layers = [
+        InputLayer((9, 8, 3), name="x"),
+        SeparableConv2D(6, 3, padding="same", activation="silu", name="separable"),
+        SeparableConv2D(4, (3, 2), 1, "same", use_bias=False, name="plain"),
+        BatchNormalization(momentum=0.9, name="norm"),
+        MaxPooling2D(3, 1, "same", name="max"),
+        AveragePooling2D((2, 3), 1, "same", name="average"),
+        Concatenate(name="all"),
+        SpatialDropout2D(0.3, name="drop"),
+        MaxPooling2D(name="smaller"),
+        Conv2D(5, 1, activation="gelu", name="mix"),
+        Concatenate(axis=3, name="twice"),
+        GlobalAveragePooling2D(name="pool"),
+        Dense(3, activation="log_softmax", name="scores"),
+    ]
+    inbound = {
+        "separable": ["x"],
+        "plain": ["separable"],
+        "norm": ["plain"],
+        "max": ["x"],
+        "average": ["norm"],
+        "all": ["separable", "average", "max", "norm"],
+        "drop": ["all"],
+        "smaller": ["drop"],
+        "mix": ["smaller"],
+        "twice": ["mix", "smaller"],
+        "pool": ["twice"],
+        "scores": ["pool"],
+    }
+    return Functional(layers, inbound, ["x"], ["scores"], name="inception")
+
+
 MODELS: dict[str, Callable[[], Any]] = {
+    "inception": inception,
+    "inception_inside": lambda: Sequential([Input((9, 8, 3)), inception(), Dense(2)]),
     "top": lambda: base(include_top=True, classes=7),
     "logits": lambda: base(include_top=True, classes=7, classifier_activation=None),
     "pooling_avg": lambda: base(pooling="avg"),
@@ -214,8 +258,44 @@ def test_models(tmp_path: Path, library: Any, make: Callable[[], Any]) -> None:
 
 
 @library
+def test_activations(tmp_path: Path, library: Any) -> None:
+    """All of them in Keras 3; tf-keras has no hard_silu, and another hard_sigmoid."""
+    names = [
+        name
+        for name in ACTIVATIONS
+        if library is keras or name not in ("hard_sigmoid", "hard_silu")
+    ]
+    model = Sequential([Input((6,)), *(Dense(6, activation=name) for name in names)])
+    model.add(Activation(names[-1]))
+    x = np.random.RandomState(2).uniform(-3, 3, (4, 6)).astype(np.float32)
+    model.save(tmp_path / "m.h5")
+    assert_same(library, tmp_path / "m.h5", model, x)
+
+
+def test_a_hard_sigmoid_is_never_taken_for_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes.reset_notes()
+    model = Sequential([Input((6,)), Dense(6, activation="hard_sigmoid")])
+    x = np.random.RandomState(2).uniform(-3, 3, (4, 6)).astype(np.float32)
+    model.save(tmp_path / "m.h5")
+    assert "tf-keras and Keras 2 read as another function" in capsys.readouterr().err
+    assert np.array_equal(load_model(tmp_path / "m.h5")(x), model(x))
+    for name, library in LIBRARIES.items():
+        theirs = opened(library, tmp_path / "m.h5")
+        difference = np.abs(outputs(theirs, x) - model(x)).max()
+        assert (difference < 1e-6) == (name == "keras")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs.save(tmp_path / f"{name}.h5")
+    assert np.allclose(load_model(tmp_path / "keras.h5")(x), model(x))
+    with pytest.raises(ValueError, match=r"layer 'dense.*' has the hard_sigmoid of Keras 2\."):
+        load_model(tmp_path / "tf_keras.h5")
+
+
+@library
 @pytest.mark.parametrize("name", ["w.h5", "w.weights.h5"])
-@pytest.mark.parametrize("make", ["two_levels", "branches_inside"])
+@pytest.mark.parametrize("make", ["two_levels", "branches_inside", "inception"])
 def test_weights_alone(tmp_path: Path, library: Any, name: str, make: str) -> None:
     model = MODELS[make]()
     randomize(model)
@@ -360,9 +440,50 @@ def built_later(library: Any) -> Any:
     return model
 
 
+def small_network(library: Any) -> Any:
+    layers = library.layers
+    source = library.Input((16, 17, 3))
+    h = layers.SeparableConv2D(8, 3, strides=2, padding="same", activation="swish")(source)
+    h = layers.BatchNormalization(momentum=0.9)(h)
+    h = layers.SpatialDropout2D(0.2)(h)
+    a = layers.MaxPooling2D(3, strides=1, padding="same")(h)
+    b = layers.AveragePooling2D((2, 2), strides=1, padding="same")(h)
+    c = layers.SeparableConv2D(5, (2, 3), padding="same", use_bias=False)(h)
+    h = layers.Concatenate(axis=-1)([a, b, c, h])
+    h = layers.MaxPooling2D()(layers.Activation("selu")(h))
+    h = layers.concatenate([layers.Flatten()(h), layers.GlobalAveragePooling2D()(c)])
+    return library.Model(source, layers.Dense(3, activation="gelu")(h))
+
+
+def small_stack(library: Any) -> Any:
+    layers = library.layers
+    return library.Sequential(
+        [
+            library.Input((16, 17, 3)),
+            layers.SeparableConv2D(8, 3, activation="leaky_relu"),
+            layers.AveragePooling2D((3, 2)),
+            layers.Conv2D(4, 2, activation="mish"),
+            layers.SpatialDropout2D(0.2),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(3, activation="softplus"),
+        ]
+    )
+
+
 @library
 @pytest.mark.parametrize(
-    "make", [sequential, sequential_with_input, functional, flat, top, odd, built_later]
+    "make",
+    [
+        sequential,
+        sequential_with_input,
+        functional,
+        flat,
+        top,
+        odd,
+        built_later,
+        small_network,
+        small_stack,
+    ],
 )
 @pytest.mark.parametrize("frozen", ["everything", "half"])
 def test_their_models(tmp_path: Path, library: Any, make: Any, frozen: str) -> None:

@@ -10,6 +10,8 @@ keras = pytest.importorskip("keras", reason="needs the real Keras: run `make par
 
 from tlcore import Sequential, applications, layers  # noqa: E402
 from tlcore.applications import mobilenet_v2  # noqa: E402
+from tlcore.layers import _arguments as arguments  # noqa: E402
+from tlcore.models import Functional  # noqa: E402
 from tlcore.utils import naming  # noqa: E402
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
@@ -123,6 +125,86 @@ def test_small_layers_compute_what_keras_computes():
     weights = make_structure.random_weights([(w.name, w.shape) for w in ours.weights])
     ours.set_weights(weights)
     theirs.set_weights(weights)
+    close(ours(x), theirs(x))
+
+
+def both(make, shape, x):
+    """Predictions of a Sequential of make(layers), here and in Keras, with equal weights."""
+    ours = Sequential([layers.InputLayer(shape), *make(layers)])
+    theirs = keras.Sequential([keras.layers.InputLayer(shape), *make(keras.layers)])
+    assert [w.path.split("/")[-1] for w in theirs.weights] == [w.name for w in ours.weights]
+    weights = make_structure.random_weights([(w.name, w.shape) for w in ours.weights])
+    ours.set_weights(weights)
+    theirs.set_weights(weights)
+    return ours(x), np.asarray(theirs(x))
+
+
+@pytest.mark.parametrize("name", [*arguments.ACTIVATIONS, "swish", "hard_swish"])
+def test_every_activation(name):
+    x = np.concatenate(
+        [np.linspace(-12, 12, 481), [-3.0, 3.0, 0.0, -0.0, 6.0, -80.0, 80.0]]
+    ).astype(np.float32)[:, None]
+    if name.endswith("softmax"):
+        x = x[:480].reshape(60, 8)
+    value, expected = both(lambda kind: [kind.Activation(name)], x.shape[1:], x)
+    np.testing.assert_allclose(value, expected, atol=1e-5, rtol=1e-5)
+    weighted, expected = both(
+        lambda kind: [kind.Dense(4, activation=name)], x.shape[1:], np.clip(x, -12, 12)
+    )
+    np.testing.assert_allclose(weighted, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["MaxPooling2D", "AveragePooling2D"])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(
+    ("size", "pool", "strides"),
+    [((7, 6), 2, None), ((7, 9), (3, 2), 1), ((8, 5), 3, (2, 3)), ((5, 4), 1, 2), ((4, 4), 4, 3)],
+)
+def test_poolings(kind, padding, size, pool, strides):
+    x = np.random.RandomState(0).randn(2, *size, 5).astype(np.float32)
+    value, expected = both(
+        lambda module: [getattr(module, kind)(pool, strides, padding)], x.shape[1:], x
+    )
+    assert value.shape == expected.shape
+    np.testing.assert_allclose(value, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"strides": 2, "padding": "same", "use_bias": False},
+        {"strides": (2, 2), "activation": "gelu"},
+    ],
+)
+def test_separable_convolutions(how):
+    x = np.random.RandomState(0).randn(2, 9, 8, 3).astype(np.float32)
+    value, expected = both(
+        lambda module: [
+            module.SeparableConv2D(6, (3, 3), **how),
+            module.SpatialDropout2D(0.5),
+            module.BatchNormalization(),
+            module.Activation("mish"),
+        ],
+        x.shape[1:],
+        x,
+    )
+    close(value, expected)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((5, 4, 3), -1), ((5, 4, 3), 3), ((6,), 1)])
+def test_concatenations(shape, axis):
+    x = np.random.RandomState(0).randn(2, *shape).astype(np.float32)
+    source = keras.Input(shape)
+    parts = [keras.layers.Dense(n, activation="tanh")(source) for n in (2, 5, 1)]
+    theirs = keras.Model(source, keras.layers.Concatenate(axis)([*parts, source, parts[0]]))
+    made = [layers.InputLayer(shape, name="x")]
+    made += [layers.Dense(n, activation="tanh", name=f"d{n}") for n in (2, 5, 1)]
+    made.append(layers.Concatenate(axis, name="all"))
+    inbound = {f"d{n}": ["x"] for n in (2, 5, 1)}
+    inbound["all"] = ["d2", "d5", "d1", "x", "d2"]
+    ours = Functional(made, inbound, ["x"], ["all"])
+    ours.set_weights(theirs.get_weights())
     close(ours(x), theirs(x))
 
 

@@ -358,7 +358,7 @@ def test_layers_that_are_not_there(whole: Path, class_name: str) -> None:
         ({"units": -1}, "units"),
         ({"units": "many"}, "units"),
         ({"units": None}, "units"),
-        ({"activation": "swish"}, "activation"),
+        ({"activation": "swash"}, "activation"),
         ({"kernel_regularizer": {"class_name": "L2"}}, "kernel_regularizer"),
         ({"what": 1}, "what"),
         ({"dtype": "float16"}, "float16"),

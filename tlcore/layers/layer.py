@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from tlcore import _core
 from tlcore.layers import _arguments as arguments
 from tlcore.layers._arguments import NOTHING, Only
+from tlcore.training._checks import real
 from tlcore.utils import naming
 from tlcore.utils.seeds import next_seed
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Shape = tuple[int | None, ...]
 FloatArray = NDArray[np.float32]
+
+_MOST = float(np.finfo(np.float32).max)  # the core computes in float32
 
 # The core keeps names of up to 127 bytes, and "/activation" may be put behind a layer's.
 _LONGEST_NAME = 110
@@ -173,6 +176,7 @@ class Layer:
         self.name = name
         self.dtype = arguments.dtype(self._owner, dtype)
         self._trainable = arguments.flag(self._owner, "trainable", trainable)
+        self._rate_multiplier = 1.0
         self._variables: list[Variable] = []
         self._input_shapes: list[Shape] = []
         self._output_shape: Shape | None = None
@@ -224,6 +228,23 @@ class Layer:
         self._trainable = value
         for variable in self._variables:
             variable.trainable = value and not variable.name.startswith("moving_")
+
+    @property
+    def learning_rate_multiplier(self) -> float:
+        """Factor of the optimizer's learning rate for this layer, at least 0; 1 unless it is set.
+
+        A change counts from the next `compile` on. With 0 the optimizer goes on keeping its
+        moments, as with a learning rate of 0. Setting it on a model sets it on all layers inside,
+        and later on single ones again.
+        """
+        return self._rate_multiplier
+
+    @learning_rate_multiplier.setter
+    def learning_rate_multiplier(self, value: float) -> None:
+        self._set_rate_multiplier(real(self._owner, "learning_rate_multiplier", value, 0.0, _MOST))
+
+    def _set_rate_multiplier(self, value: float) -> None:
+        self._rate_multiplier = value
 
     @property
     def weights(self) -> list[Variable]:

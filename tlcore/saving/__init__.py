@@ -37,6 +37,11 @@ def save_model(
 
     tf-keras and Keras 3 open it with `load_model` and predict the same. tf-keras goes on training
     where tlcore stopped; in Keras 3 call `compile` again before `fit`, as for its own .h5 files.
+    In tlcore the loaded model trains on as this one would, bit for bit, given the same batches:
+    the file also holds what Keras's dialect has no place for, which is the state of weights that
+    are frozen now, accumulated gradients, moving averages and the seed of dropout. An optimizer
+    with `gradient_accumulation_steps` or `use_ema` comes back in Keras 3 too; tf-keras does not
+    know these for the plain names "Adam" and "SGD" and opens such a file with `compile=False`.
 
     Args:
         model: a built `Sequential` or `Functional`.
@@ -57,8 +62,9 @@ def save_model(
 
 def _written(model: Model, include_optimizer: bool) -> bytes:
     """A whole model's file."""
+    from tlcore import __version__
     from tlcore.saving._config import written
-    from tlcore.saving._extras import write_extras
+    from tlcore.saving._extras import write_extras, write_training
     from tlcore.saving._order import effective_flags
     from tlcore.saving._training import write_optimizer
     from tlcore.saving._weights import write_legacy
@@ -70,6 +76,7 @@ def _written(model: Model, include_optimizer: bool) -> bytes:
 
     def fill(root: h5py.File) -> None:
         root.attrs["keras_version"] = _KERAS_VERSION
+        root.attrs["tlcore_version"] = __version__
         root.attrs["backend"] = "tensorflow"
         root.attrs["model_config"] = config
         if training is not None:
@@ -78,6 +85,7 @@ def _written(model: Model, include_optimizer: bool) -> bytes:
         write_legacy(root.create_group("model_weights"), model, flags, values)
         if training is not None:
             write_optimizer(root, model, flags, state)
+            write_training(root, model)
 
     return _image(fill)
 
@@ -126,7 +134,7 @@ def _read(file: File, compile: bool) -> Model:
     flags = _order.effective_flags(model)
     _weights.assign(_weights.matched(file, groups, model, flags))
     _extras.apply_extras(model, extras)
-    if compile and _training.read_compile(file, model):
+    if compile and _training.read_compile(file, model, extras.get("dropout_seed")):
         _training.read_optimizer(file, model, _order.effective_flags(model))
     return model
 

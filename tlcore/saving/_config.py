@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from tlcore import _core
 from tlcore.layers import InputLayer, Layer, deserialize
 from tlcore.saving._hdf5 import File
 from tlcore.saving._order import Flags, is_model, keras_order, set_own_flag
+from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
     from tlcore.models import Model
@@ -65,6 +67,12 @@ def _written_layer(layer: Layer, flags: Flags) -> dict[str, Any]:
     if is_model(layer):
         return written(layer, flags)
     config = layer.get_config()
+    if config.get("activation") == "hard_sigmoid":
+        note(
+            "the file holds a hard_sigmoid, which tf-keras and Keras 2 read as another function "
+            "(0.2 x + 0.5); tlcore and Keras 3 read it right.",
+            key="hard_sigmoid in a file",
+        )
     if "trainable" in config:
         config["trainable"] = flags[id(layer)]
     return {"class_name": type(layer).__name__, "config": config}
@@ -141,6 +149,7 @@ class _Reader:
                 f"layer {name!r} is a Lambda, which holds a program; tlcore runs none from files"
             )
         self._check_numbers(name, config)
+        self._check_activation(name, config.get("activation"))
         try:
             return deserialize(class_name, config)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as err:
@@ -168,6 +177,17 @@ class _Reader:
                 raise self.file.refuse(
                     f"layer {name!r} has {key}={value:g}, and sizes end at {_MAX_NUMBER}"
                 )
+
+    def _check_activation(self, name: Any, activation: Any) -> None:
+        """Refuse the one name that meant another function before Keras 3."""
+        if activation != "hard_sigmoid" or self.file.text("tlcore_version") is not None:
+            return
+        version = self.file.text("keras_version") or "?"
+        if not re.match(r"([3-9]|[1-9]\d{1,2})\.", version):
+            raise self.file.refuse(
+                f"layer {name!r} has the hard_sigmoid of Keras {version[:20]}, which is "
+                "0.2 x + 0.5 between 0 and 1; tlcore has Keras 3's, x / 6 + 0.5 between 0 and 1"
+            )
 
     # --- models -----------------------------------------------------------------------------------
 

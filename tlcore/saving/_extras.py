@@ -1,7 +1,8 @@
 """What tlcore keeps in a file beyond Keras's dialect, as JSON in attributes of the root.
 
-Class names, the way pictures are read, the range of pixels that the weights expect, and flags
-that the dialect cannot say. Files of Keras have none of it, and Keras passes over it.
+Class names, the way pictures are read, the range of pixels that the weights expect, flags that
+the dialect cannot say, multipliers of the learning rate and the seed of dropout. Files of Keras
+have none of it, and Keras passes over it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,15 @@ import numpy as np
 from tlcore.saving._config import parsed
 from tlcore.saving._hdf5 import File
 from tlcore.saving._order import Flags, all_layers, is_model, set_own_flag
+
+_KEYS = (
+    "class_indices",
+    "reader",
+    "input_range",
+    "trainable",
+    "learning_rate_multiplier",
+    "dropout_seed",
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -40,6 +50,18 @@ def write_extras(root: h5py.File, model: Model, flags: Flags | None) -> None:
             for layer in layers.values()
         ):
             known["tlcore_trainable"] = {path: layer.trainable for path, layer in layers.items()}
+        multipliers = {path: layer.learning_rate_multiplier for path, layer in layers.items()}
+        if set(multipliers.values()) != {1.0}:
+            known["tlcore_learning_rate_multiplier"] = multipliers
+    _write(root, known)
+
+
+def write_training(root: h5py.File, model: Model) -> None:
+    """Put into `root` what training draws from."""
+    _write(root, {"tlcore_dropout_seed": model.dropout_seed})
+
+
+def _write(root: h5py.File, known: dict[str, Any]) -> None:
     for key, value in known.items():
         if value is not None:
             root.attrs[key] = json.dumps(value, default=_plain)
@@ -59,7 +81,7 @@ def read_extras(file: File) -> dict[str, Any]:
         ValueError: an attribute is not what `write_extras` would have written.
     """
     found: dict[str, Any] = {}
-    for key in ("class_indices", "reader", "input_range", "trainable"):
+    for key in _KEYS:
         text = file.text(f"tlcore_{key}")
         if text is not None:
             found[key] = parsed(file, text, f"tlcore_{key}")
@@ -82,6 +104,14 @@ def read_extras(file: File) -> dict[str, Any]:
         said = found["trainable"]
         if not isinstance(said, dict) or any(not isinstance(v, bool) for v in said.values()):
             raise file.refuse("its tlcore_trainable does not give each layer a flag")
+    if "learning_rate_multiplier" in found:
+        said = found["learning_rate_multiplier"]
+        if not isinstance(said, dict) or not all(_is_multiplier(v) for v in said.values()):
+            raise file.refuse("its tlcore_learning_rate_multiplier does not give layers numbers")
+    if "dropout_seed" in found:
+        seed = found["dropout_seed"]
+        if type(seed) is not int or not 0 <= seed < 1 << 63:
+            raise file.refuse("its tlcore_dropout_seed is no seed")
     return found
 
 
@@ -96,6 +126,10 @@ def apply_extras(model: Model, extras: dict[str, Any]) -> None:
             set_own_flag(layer, said[path])
         elif path in said:
             layer.trainable = said[path]
+    multipliers = extras.get("learning_rate_multiplier", {})
+    for path, layer in all_layers(model):  # a model comes before what is inside it
+        if path in multipliers:
+            layer.learning_rate_multiplier = multipliers[path]
 
 
 def _is_reader(value: Any) -> bool:
@@ -112,6 +146,10 @@ def _is_reader(value: Any) -> bool:
         and (rescale is None or _is_number(rescale))
         and (preprocessing is None or isinstance(preprocessing, str))
     )
+
+
+def _is_multiplier(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= float(np.finfo(np.float32).max)
 
 
 def _is_number(value: Any) -> bool:

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from tlcore import _core, losses, metrics, optimizers
 from tlcore.utils.locks import building
+from tlcore.utils.memory import free_memory
 from tlcore.utils.seeds import next_seed
 
 if TYPE_CHECKING:
+    from tlcore.layers import Variable
+    from tlcore.layers.layer import FloatArray
     from tlcore.models import Model
+
+
+class OptimizerState(NamedTuple):
+    """What an optimizer keeps beside the weights, between two batches.
+
+    Attributes:
+        batches: trained so far, also those whose gradients are still being accumulated.
+        arrays: for each weight that trains or has trained before, the names of `core_arrays` to
+            float32 values of the weight's shape. What is not there starts anew.
+    """
+
+    batches: int
+    arrays: dict[Variable, dict[str, FloatArray]]
 
 
 class Compiled:
@@ -39,10 +58,14 @@ class Compiled:
         self.nodes: list[_core.Node] = []
         self._blocks: list[_core.Parameters] = []
         self._trainer: _core.Trainer | None = None
-        self._scorer: _core.Trainer | None = None
-        self._inherited: Compiled | None = None
-        self._seed = next_seed() if seed is None else seed
+        self._fitting = 0  # rows of the largest batch that is known to fit into memory
+        self._state = OptimizerState(0, {})  # of what rests, and until a trainer exists of all
+        self._arrays: list[str] = []  # what the trainer keeps for each weight
+        self._trains: list[Variable] = []  # in the order of the trainer's arrays
+        self._multipliers: list[float] = []
+        self.seed = next_seed() if seed is None else seed  # of dropout
         self._trained: set[int] = set()
+        self.said_small_batch = False
 
     def settle(self, model: Model) -> None:
         """Look at the network: which parameters train, and where the cut is."""
@@ -59,11 +82,13 @@ class Compiled:
             self.output_shape = tuple(nodes[-1]["output_shape"])
             self.nodes = nodes
             self._blocks = [variable.parameters for variable in model.weights]
-            self._trained = {
-                id(variable.parameters)
+            self._trains = [
+                variable
                 for variable, trains in zip(model._tensors(), self.flags, strict=True)
                 if trains
-            }
+            ]
+            self._trained = {id(variable.parameters) for variable in self._trains}
+            self._multipliers = model.parameter_multipliers()
             self.network = network  # last: from now on other threads take what is settled
 
     def parameters_until(self, node: int) -> list[_core.Parameters]:
@@ -94,9 +119,49 @@ class Compiled:
         return self.output_shape[0]
 
     def inherit(self, older: Compiled | None) -> None:
-        """Go on with the moments of `older`, if optimizer and trained parameters are the same."""
+        """Go on with the state of `older` if the optimizer is the same.
+
+        Weights that train in both keep their arrays, those that train anew begin at zero (their
+        averages at the weights), and those that train no more keep theirs until they do again.
+        """
         if older is not None and older.optimizer is self.optimizer:
-            self._inherited = older if older.has_trained else older._inherited
+            self.restore(older.state())
+
+    def restore(self, state: OptimizerState) -> None:
+        """Go on with `state`; only before the trainer exists."""
+        assert self._trainer is None
+        self._state = state
+        self.optimizer.count_batches(state.batches)
+
+    def state(self) -> OptimizerState:
+        """What the optimizer keeps of all weights; the arrays are copies, or never change."""
+        trainer = self._trainer
+        if trainer is None:
+            return self._state
+        batches, slots = trainer.get_state()
+        arrays = dict(self._state.arrays)
+        width = len(self._arrays)
+        for i, variable in enumerate(self._trains):
+            own = slots[i * width : (i + 1) * width]
+            arrays[variable] = dict(zip(self._arrays, own, strict=True))
+        return OptimizerState(batches, arrays)
+
+    def listed_state(self) -> tuple[int, list[FloatArray]]:
+        """Batches and arrays of the weights that train, in the core's order; (0, []) if none."""
+        if self._trainer is not None:
+            return self._trainer.get_state()
+        batches, arrays = self._state
+        if batches == 0:
+            return 0, []
+        return batches, [
+            arrays[variable][name].copy()
+            if name in arrays.get(variable, {})
+            else variable.numpy()
+            if name == "average"
+            else np.zeros(variable.shape, np.float32)
+            for variable in self._trains
+            for name in self.optimizer.core_arrays()
+        ]
 
     @classmethod
     def for_inference(cls, model: Model) -> Compiled:
@@ -108,50 +173,86 @@ class Compiled:
         return settings
 
     @property
-    def has_trained(self) -> bool:
-        """Whether the core's trainer exists."""
-        return self._trainer is not None
-
-    @property
     def trainer(self) -> _core.Trainer:
-        """The core's trainer. ValueError if it cannot train what is unfrozen."""
+        """The core's trainer."""
         with building:
             if self._trainer is None:
-                trainer = self._make(self.cut, self.flags)
-                older = self._inherited
-                if older is not None and older._trainer is not None and older.flags == self.flags:
-                    trainer.set_state(*older._trainer.get_state())
-                self._inherited = None
-                self.optimizer.iterations = trainer.iterations
+                trainer = self._make()
+                self._arrays = self.optimizer.core_arrays()
+                batches, slots = self.listed_state()
+                if batches:
+                    trainer.set_state(batches, slots)
+                self.optimizer.count_batches(batches)
                 self._trainer = trainer
             return self._trainer
 
-    def make_scorer(self) -> tuple[_core.Trainer, int]:
-        """What computes the loss without training, and the node where it starts."""
-        try:
-            return self.trainer, self.cut
-        except ValueError:
-            # Unfrozen convolutions cannot be trained, but they can be evaluated.
-            frozen = [False] * len(self.flags)
-            assert self.network is not None
-            cut = self.network.cut(frozen)
-            with building:
-                if self._scorer is None:
-                    self._scorer = self._make(cut, frozen)
-                return self._scorer, cut
+    @property
+    def keeps_averages(self) -> bool:
+        """Whether training ends with the moving averages as weights."""
+        return "average" in self._arrays
 
-    def _make(self, cut: int, flags: list[bool]) -> _core.Trainer:
+    def check_memory(self, rows: int) -> None:
+        """MemoryError if training with batches of so many rows needs more than there is."""
+        if rows <= self._fitting:
+            return
+        needed, free = self.trainer.memory(rows), free_memory()
+        if needed <= free:
+            self._fitting = rows
+            return
+        fits, too_many = 0, rows
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            fits, too_many = (
+                (middle, too_many) if self.trainer.memory(middle) <= free else (fits, middle)
+            )
+        remedy = f"batch_size={fits} would fit" if fits else "not even one picture would fit"
+        raise MemoryError(
+            f"Training with batches of {rows} needs {_gigabytes(needed)} of memory, but "
+            f"{_gigabytes(free)} are free; {remedy}."
+        )
+
+    def training_memory(self, rows: int) -> int:
+        """Bytes at the peak of training with batches of so many rows."""
+        assert self.network is not None
+        prefix = self.network.memory(0, self.cut)
+        trained = sum(math.prod(variable.shape) for variable in self._trains)
+        return (
+            prefix["parameters"]
+            + prefix["packed"]
+            + _core.get_num_threads() * prefix["executor"]
+            + self.trainer.memory(rows)
+            + 4 * trained * len(self.optimizer.core_arrays())
+        )
+
+    @property
+    def norms_that_train(self) -> list[str]:
+        """Names of the batch norms that take statistics of the batch."""
+        names = []
+        first = 0
+        for node in self.nodes:
+            count = len(node["parameters"])
+            if (
+                node["op"] == "batch_normalization"
+                and not node.get("inference")
+                and self.flags[first]
+            ):
+                names.append(node["name"])
+            first += count
+        return names
+
+    def _make(self) -> _core.Trainer:
         loss = self.checked_loss
         _ = self.outputs
         assert self.network is not None
         return _core.Trainer(
             self.network,
-            cut,
-            flags,
+            self.cut,
+            self.flags,
             loss.core_name,
             loss.from_logits,
             self.optimizer.core_config(),
-            self._seed,
+            self.seed,
+            self._multipliers,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -165,8 +266,8 @@ class Compiled:
         }
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Compiled:
-        """The settings that tlcore, Keras 3 or tf-keras wrote into a file.
+    def from_config(cls, config: Mapping[str, Any], seed: int | None = None) -> Compiled:
+        """The settings that tlcore, Keras 3 or tf-keras wrote into a file; `seed` is dropout's.
 
         Raises ValueError for a loss, metric or optimizer that tlcore does not have.
         """
@@ -181,7 +282,12 @@ class Compiled:
             optimizers.get(optimizer),
             None if loss is None else losses.get(loss),
             metric_list(config.get("metrics")),
+            seed,
         )
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / (1 << 30):.3g} GiB"
 
 
 def metric_list(given: Any) -> list[metrics.Identifier]:

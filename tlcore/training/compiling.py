@@ -16,7 +16,7 @@ from tlcore.callbacks import History
 from tlcore.metrics import Metric, name_of
 from tlcore.training._checks import real
 from tlcore.training.arguments import check_picture_shape, check_shape, note_value_range
-from tlcore.training.compiled import Compiled, metric_list
+from tlcore.training.compiled import Compiled, OptimizerState, metric_list
 from tlcore.training.data import ArraySource, Batch, GeneratorSource, IteratorSource, Source
 from tlcore.training.kept_features import KeptFeatures
 from tlcore.training.loop import Means, Prefix
@@ -158,26 +158,46 @@ class Compiling:
         """Pictures that have been carried through the network from its input so far."""
         return self._model.network.prefix_runs if self._model.built else 0
 
+    def training_memory(self, batch_size: int) -> int | None:
+        """Bytes at the peak of training with batches of `batch_size` pictures.
+
+        Weights, the frozen part's executors, values, gradients and the optimizer's moments; None
+        for a model that is not compiled with a loss or has nothing to train.
+        """
+        compiled = self._compiled
+        if compiled is None or compiled.loss is None or not self._model.built:
+            return None
+        compiled.settle(self._model)
+        if not any(compiled.flags):
+            return None
+        return compiled.training_memory(batch_size)
+
     def compile_config(self) -> dict[str, Any] | None:
         """What a file keeps of `compile`, in the words of every Keras; None if not compiled."""
         return None if self._compiled is None else self._compiled.get_config()
 
-    def compile_from_config(self, config: Mapping[str, Any]) -> None:
-        """Compile as a file says that tlcore, Keras 3 or tf-keras wrote.
+    def compile_from_config(self, config: Mapping[str, Any], seed: int | None = None) -> None:
+        """Compile as a file says that tlcore, Keras 3 or tf-keras wrote; `seed` is dropout's.
 
         Raises ValueError for a loss, metric or optimizer that tlcore does not have.
         """
-        self._install(Compiled.from_config(config))
+        self._install(Compiled.from_config(config, seed))
+
+    @property
+    def dropout_seed(self) -> int | None:
+        """What dropout draws from, with the count of batches; None before `compile`."""
+        return None if self._compiled is None else self._compiled.seed
 
     def optimizer_state(self) -> tuple[int, list[FloatArray]]:
-        """Batches trained, and the optimizer's moments (m0, v0, m1, ...; for SGD momentum0, ...).
+        """Batches trained, and the optimizer's arrays (m0, v0, m1, ...; for SGD momentum0, ...).
 
-        (0, []) before the first batch.
+        Behind the moments of a weight stand its sum of gradients, where they are accumulated, and
+        its moving average, where one is kept. (0, []) before the first batch.
         """
-        if self._compiled is None or not self._compiled.has_trained:
+        if self._compiled is None:
             return 0, []
-        iterations, slots = self._compiled.trainer.get_state()
-        return iterations, list(slots)
+        batches, slots = self._compiled.listed_state()
+        return batches, list(slots)
 
     def set_optimizer_state(self, iterations: int, slots: Sequence[Any]) -> None:
         """Put back what `optimizer_state` returned for a model with the same trained weights.
@@ -189,14 +209,19 @@ class Compiling:
         with claim:
             self._claim("set_optimizer_state", claim)
             compiled.trainer.set_state(iterations, slots)
-            compiled.optimizer.iterations = iterations
+            compiled.optimizer.count_batches(iterations)
 
-    def snapshot(self) -> tuple[dict[Variable, FloatArray], tuple[int, list[FloatArray]]]:
-        """Copies of all weights, and `optimizer_state()`, as they are between two steps."""
+    def restore_optimizer(self, state: OptimizerState) -> None:
+        """Give the optimizer of a model that has just been compiled what a file kept of it."""
+        self._settled("restore_optimizer").restore(state)
+
+    def snapshot(self) -> tuple[dict[Variable, FloatArray], OptimizerState]:
+        """Copies of all weights, and the optimizer's state, as they are between two steps."""
         weights = self._model.weights
         with self._between_steps:
             values = self._model.get_weights()
-            return dict(zip(weights, values, strict=True)), self.optimizer_state()
+            state = OptimizerState(0, {}) if self._compiled is None else self._compiled.state()
+            return dict(zip(weights, values, strict=True)), state
 
     # --- what the verbs share -----------------------------------------------------------------
 
@@ -259,10 +284,8 @@ class Compiling:
     def _means(self, compiled: Compiled) -> Means:
         return Means(compiled.checked_loss, compiled.metrics, compiled.outputs)
 
-    def _prefix(
-        self, compiled: Compiled, kept: KeptFeatures | None, start: int | None = None
-    ) -> Prefix:
-        cut = compiled.cut if start is None else start
+    def _prefix(self, compiled: Compiled, kept: KeptFeatures | None) -> Prefix:
+        cut = compiled.cut
         parameters = compiled.parameters_until(cut)
         return Prefix(
             self._model.network,
@@ -281,11 +304,10 @@ class Compiling:
         keep_features: bool | None,
         *,
         arrays: bool,
-        start: int | None = None,
     ) -> Iterator[Prefix]:
         """The prefix for a source; `arrays` tells whether rows of arrays will come again."""
         scope: object | None = None
-        cut = compiled.cut if start is None else start
+        cut = compiled.cut
         worth = bool(compiled.parameters_until(cut))
         if source is not None and worth and keep_features is not False:
             if isinstance(source, GeneratorSource) and keep_features:
@@ -302,7 +324,7 @@ class Compiling:
             source.scope = scope
         self._kept.begin()
         try:
-            yield self._prefix(compiled, None if scope is None else self._kept, cut)
+            yield self._prefix(compiled, None if scope is None else self._kept)
         finally:
             if scope is not None and scope is not Source.ALWAYS:
                 self._kept.forget(scope)

@@ -162,6 +162,11 @@ class Source(ABC):
     @abstractmethod
     def num_batches(self) -> int | None: ...
 
+    @property
+    def batch_size(self) -> int | None:
+        """Pictures of the largest batch; None if nobody can tell."""
+        return None
+
     @abstractmethod
     def batch(self, i: int) -> Batch | None:
         """Batch `i` of this pass; None where a pass of unknown length ends."""
@@ -209,6 +214,10 @@ class ArraySource(Source):
     @property
     def num_batches(self) -> int:
         return math.ceil(len(self._x) / self._batch_size)
+
+    @property
+    def batch_size(self) -> int:
+        return min(self._batch_size, len(self._x))
 
     def widen(self, rows: int) -> None:
         """Cut larger batches, of about so many rows: for whoever does not look at single ones."""
@@ -290,6 +299,10 @@ class IteratorSource(Source):
     @property
     def num_batches(self) -> int:
         return len(self.iterator)
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.iterator.batch_indices(0))
 
     def picture_shape(self) -> tuple[int, ...]:
         return tuple(self.iterator.image_shape)

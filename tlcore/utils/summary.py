@@ -22,6 +22,7 @@ def print_summary(
     print_fn: Callable[[str], object] | None,
     expand_nested: bool,
     show_trainable: bool,
+    batch_size: int,
 ) -> None:
     """Print `model`'s layers; the arguments are those of `Model.summary`."""
     in_a_row = _is_in_a_row(model)
@@ -54,7 +55,11 @@ def print_summary(
         rows.append(cells)
 
     text = "\n".join(
-        [f'Model: "{model.name}"', *_table(header, rows, widths, align), *_footer(model)]
+        [
+            f'Model: "{model.name}"',
+            *_table(header, rows, widths, align),
+            *_footer(model, batch_size),
+        ]
     )
     (print_fn or print)(text + "\n" if print_fn else text)
 
@@ -171,7 +176,7 @@ def _count(variables: Sequence[Variable]) -> int:
     return sum(variable.size for variable in variables)
 
 
-def _footer(model: Model) -> Iterator[str]:
+def _footer(model: Model, batch_size: int) -> Iterator[str]:
     trainable = _count(model.trainable_weights)
     fixed = _count(model.non_trainable_weights)
     slots = model.optimizer_state()[1] if model.compiled else []
@@ -195,3 +200,6 @@ def _footer(model: Model) -> Iterator[str]:
             f" Peak memory: {_bytes(peak)} (weights {_bytes(memory['parameters'])}, "
             f"packed {_bytes(memory['packed'])}, {threads} threads x {_bytes(memory['executor'])})"
         )
+        training = model.training_memory(batch_size)
+        if training is not None:
+            yield f" Peak memory of training, batches of {batch_size}: {_bytes(training)}"

@@ -16,6 +16,7 @@ import numpy as np
 from tlcore.preprocessing.image._arithmetic import Rule, is_pure
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import Job, ReadAhead, Reading
+from tlcore.training._checks import whole
 from tlcore.utils.locks import new_rlock
 
 if TYPE_CHECKING:
@@ -174,6 +175,20 @@ class PictureIterator(Iterator):
                 while len(self._unsaved) > 256:
                     del self._unsaved[next(iter(self._unsaved))]
         return indices
+
+    def skip(self, passes: int) -> None:
+        """Make the draws of so many passes, as `fit` makes them, and read no picture.
+
+        Training that resumes in another process with a new iterator of the same `seed` gets the
+        batches of the uninterrupted one after `skip(initial_epoch)`, where an epoch is a pass
+        (no `steps_per_epoch`, or that of `len()`). Keras begins with the first order again.
+
+        ValueError if `passes` is no whole number of at least 0.
+        """
+        for _ in range(whole(type(self).__name__, "passes", passes, 0)):
+            for i in range(len(self)):
+                self.batch_indices(i)
+            self.on_epoch_end()
 
     def load(self, indices: ArrayLike) -> NDArray[Any]:
         """Pictures (n, height, width, channels) in the iterator's dtype, standardised.
