@@ -176,8 +176,14 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
         lambda w: {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
     ),
     "Trainer.train_batch": (
-        lambda w, **a: w.new_trainer().train_batch(**a),
-        lambda w: {"x": w.x, "y": w.y, "sample_weight": w.weights, "learning_rate": 0.0},
+        lambda w, **a: w.new_trainer(optimizer={"name": "sgd", "momentum": 0.5}).train_batch(**a),
+        lambda w: {
+            "x": w.x,
+            "y": w.y,
+            "sample_weight": w.weights,
+            "learning_rate": 0.0,
+            "momentum": 0.25,
+        },
     ),
     "Trainer.evaluate_batch": (
         lambda w, **a: w.trainer.evaluate_batch(**a),

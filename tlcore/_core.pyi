@@ -224,8 +224,13 @@ class Trainer:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         learning_rate: float = 0.001,
+        momentum: float | None = None,
     ) -> tuple[float, FloatArray]:
-        """One step. Returns the loss before it and the outputs (with dropout applied)."""
+        """One step. Returns the loss before it and the outputs (with dropout applied).
+
+        `momentum`: SGD's from now on; None leaves it. ValueError where the trainer was made with 0
+        and it is above.
+        """
     def evaluate_batch(
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, FloatArray]:

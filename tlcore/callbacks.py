@@ -652,6 +652,8 @@ class OneCycle(Callback):
                 raise ValueError(f"OneCycle: momentum must be (most, least), got {momentum!r}.")
             most = real("OneCycle", "momentum", momentum[0], 0.0, 1.0, open_high=True)
             least = real("OneCycle", "momentum", momentum[1], 0.0, most)
+            if least == 0.0:
+                raise ValueError(f"OneCycle: momentum must stay above 0, got {momentum!r}.")
             self.momentum = (most, least)
         self._steps = 0
         self._batches = 0

@@ -146,6 +146,7 @@ def test_sequences_name_their_argument(world: World, name: str, argument: str, k
         ("Trainer adam", "beta_2"),
         ("Trainer adam", "epsilon"),
         ("Trainer.train_batch", "learning_rate"),
+        ("Trainer.train_batch", "momentum"),
         ("logistic_regression", "l2"),
         ("logistic_regression", "tolerance"),
         ("pixels_to_float", "divide"),
@@ -465,6 +466,16 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         lambda w: w.trainer.set_state(1, [np.zeros((2, 3), complex)] * 4),
         TypeError,
         "slot 0 must hold real numbers",
+    ),
+    (
+        lambda w: w.trainer.train_batch(w.x, w.y, momentum=0.5),
+        ValueError,
+        "momentum must be from 0 to 1, of an SGD, not 0.5",
+    ),
+    (
+        lambda w: w.new_trainer(optimizer={"name": "sgd"}).train_batch(w.x, w.y, momentum=0.5),
+        ValueError,
+        "momentum=0.5 needs a model that was compiled with a momentum above 0",
     ),
     # functions
     (

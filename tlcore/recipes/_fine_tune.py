@@ -260,7 +260,7 @@ def release(model: Model, chosen: Sequence[Block], depth_factor: float) -> None:
     model.trainable = True
     for layer in model._leaves():
         layer.trainable = layer in rates
-        layer.learning_rate_multiplier = rates.get(layer, 1.0)  # type: ignore[attr-defined]
+        layer.learning_rate_multiplier = rates.get(layer, 1.0)
 
 
 class KeepBest(Callback):

@@ -74,7 +74,7 @@ def examples_of(owner: str, model: Model, source: Source) -> Examples:
     Each picture goes through the frozen layers once, and none for which features are kept.
     """
     if isinstance(source, IteratorSource) and not can_pick(source):
-        note(f"{owner} takes each picture once, as the generator changes it at random.")
+        note(f"{owner} takes each picture once, though the generator may change it.")
     compiled = model._compiled_for(owner)
     model._settle_for(compiled, source)
     node = max(i for i, one in enumerate(compiled.nodes) if one["op"] == "dense")

@@ -233,11 +233,6 @@ class ArraySource(Source):
         """How many there are."""
         return len(self._x)
 
-    @property
-    def batch_size(self) -> int:
-        """How many a batch holds."""
-        return self._batch_size
-
     def picture_shape(self) -> tuple[int, ...]:
         return self._x.shape[1:]
 
@@ -302,7 +297,7 @@ class IteratorSource(Source):
 
     @property
     def batch_size(self) -> int:
-        return len(self.iterator.batch_indices(0))
+        return min(self.iterator.batch_size, self.iterator.n)  # asking [0] would use up draws
 
     def picture_shape(self) -> tuple[int, ...]:
         return tuple(self.iterator.image_shape)
@@ -311,11 +306,6 @@ class IteratorSource(Source):
     def rows(self) -> int:
         """How many pictures there are."""
         return self.iterator.n
-
-    @property
-    def batch_size(self) -> int:
-        """How many a batch holds."""
-        return self.iterator.batch_size
 
     def batch(self, i: int) -> Batch:
         return self.pick(self.iterator.batch_indices(i))
