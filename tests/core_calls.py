@@ -169,11 +169,20 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
             "from_logits": False,
             "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
             "seed": 2**63 - 1,
+            "multipliers": [1.0, 0.5, 0.0, 2.0, 1.0, 1.0, 0.25, 1.0],
         },
     ),
     "Trainer adam": (
         lambda w, **a: w.new_trainer(optimizer={"name": "adam", **a}),
-        lambda w: {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+        lambda w: {
+            "beta_1": 0.9,
+            "beta_2": 0.999,
+            "epsilon": 1e-7,
+            "gradient_accumulation_steps": 2,
+            "use_ema": True,
+            "ema_momentum": 0.5,
+            "ema_overwrite_frequency": 3,
+        },
     ),
     "Trainer.train_batch": (
         lambda w, **a: w.new_trainer(optimizer={"name": "sgd", "momentum": 0.5}).train_batch(**a),
@@ -189,6 +198,7 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
         lambda w, **a: w.trainer.evaluate_batch(**a),
         lambda w: {"x": w.x, "y": w.y, "sample_weight": w.weights},
     ),
+    "Trainer.apply_averages": (lambda w: w.new_trainer().apply_averages(), lambda w: {}),
     "Trainer.iterations": (lambda w: w.trainer.iterations, lambda w: {}),
     "Trainer.get_state": (lambda w: w.trainer.get_state(), lambda w: {}),
     "Trainer.set_state": (

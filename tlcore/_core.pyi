@@ -158,9 +158,18 @@ def set_tensors(values: Sequence[tuple[Parameters, int, ArrayLike]]) -> None:
     """
 
 class Network:
-    """A graph bound to the parameters of its nodes, in node order."""
+    """A graph bound to the parameters of its nodes, in node order.
 
-    def __init__(self, graph: Graph, parameters: Sequence[Parameters]) -> None: ...
+    The tensors of `parameters` are taken block after block. With `picks`, one index for each of
+    the graph's tensors, the i-th is `picks[i]` of the block `parameters[i]`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Sequence[Parameters],
+        picks: Sequence[int] | None = None,
+    ) -> None: ...
     @property
     def prefix_runs(self) -> int:
         """Images that have been carried through the network from its input so far."""

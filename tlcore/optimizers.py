@@ -38,9 +38,9 @@ class Optimizer:
         gradient_accumulation_steps: None, or a number of batches, at least 2, whose mean gradient
             makes one step. A shorter last batch counts as much as the others.
         use_ema: whether to keep moving averages of the weights, `average = ema_momentum*average +
-            (1-ema_momentum)*weight` after every batch. `fit` ends with the averages as weights;
-            what a file holds in the middle of training are the weights, with the averages beside
-            them.
+            (1-ema_momentum)*weight` after every batch. `fit` ends with the averages as weights.
+            In its middle, after an interruption and after `train_on_batch` the model has the
+            weights, and files hold the averages beside them.
         ema_momentum: from 0 to 1. As in Keras the average is the weight itself as long as
             `iterations` is 0.
         ema_overwrite_frequency: None, or every how many steps the weights become their averages.

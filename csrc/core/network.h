@@ -24,6 +24,12 @@ typedef struct tl_network tl_network;
 tl_status tl_network_create(tl_network **out, const tl_graph *graph,
                             tl_parameters *const *groups, size_t group_count,
                             const tl_ops *ops);
+
+/* The same for a graph that uses single tensors: parameter i is tensor picks[i] of groups[i],
+ * which may be the same block as another one's. `count` is that of the graph's parameters. */
+tl_status tl_network_create_picked(tl_network **out, const tl_graph *graph,
+                                   tl_parameters *const *groups, const size_t *picks,
+                                   size_t count, const tl_ops *ops);
 void tl_network_destroy(tl_network *network);
 
 const tl_graph *tl_network_graph(const tl_network *network);

@@ -463,22 +463,26 @@ forward_sum(const part *one, const tl_parts_batch *batch, const tl_unit *unit, f
             room *r)
 {
     const tl_train_ops *ops = one->all->ops->training;
-    const size_t pixels = one->rows * unit->pixels;
-    const size_t tile_pixels = pixels < ADD_PIXELS ? pixels : ADD_PIXELS;
-    float *tile = take(r, tile_pixels * unit->channels * sizeof *tile);
     for (size_t k = 0; k < unit->input_count; k++) {
+        /* behind a flatten the unit has other channels than what it reads */
+        const tl_unit *input = &one->all->plan.units[unit->inputs[k]];
         const tl_view src = view_of(one, batch, unit->inputs[k]);
+        const size_t pixels = one->rows * input->pixels;
+        const size_t channels = input->channels;
         if (k == 0) {
-            ops->load(dst, &src, pixels, unit->channels);
+            ops->load(dst, &src, pixels, channels);
             continue;
         }
+        const size_t tile_pixels = pixels < ADD_PIXELS ? pixels : ADD_PIXELS;
+        room own = *r;
+        float *tile = take(&own, tile_pixels * channels * sizeof *tile);
         for (size_t first = 0; first < pixels; first += tile_pixels) {
             const size_t some = pixels - first < tile_pixels ? pixels - first : tile_pixels;
             tl_view from = src;
-            from.data += first * unit->channels;
-            ops->load(tile, &from, some, unit->channels);
-            for (size_t i = 0; i < some * unit->channels; i++) {
-                dst[first * unit->channels + i] += tile[i];
+            from.data += first * channels;
+            ops->load(tile, &from, some, channels);
+            for (size_t i = 0; i < some * channels; i++) {
+                dst[first * channels + i] += tile[i];
             }
         }
     }

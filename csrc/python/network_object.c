@@ -61,33 +61,79 @@ done:
     return groups;
 }
 
+/* The tensors that `sequence` picks, one of each of `count` groups; NULL with an exception. */
+static size_t *
+picks_from(PyObject *sequence, size_t count)
+{
+    size_t *picks = NULL;
+    PyObject *items = tl_items_from(sequence, "picks", "integers");
+    if (items == NULL) {
+        return NULL;
+    }
+    if ((size_t)PyTuple_GET_SIZE(items) != count) {
+        PyErr_Format(PyExc_ValueError,
+                     "picks must hold one index for each of %zu parameters, "
+                     "not %zd",
+                     count, PyTuple_GET_SIZE(items));
+        goto done;
+    }
+    picks = PyMem_Calloc(count + 1, sizeof *picks);
+    if (picks == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (tl_size_from(&picks[i], PyTuple_GET_ITEM(items, (Py_ssize_t)i), "picks") < 0) {
+            PyMem_Free(picks);
+            picks = NULL;
+            goto done;
+        }
+    }
+done:
+    Py_DECREF(items);
+    return picks;
+}
+
 static PyObject *
 network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"graph", "parameters", NULL};
+    static char *names[] = {"graph", "parameters", "picks", NULL};
     module_state *state = PyType_GetModuleState(type);
     PyObject *graph;
     PyObject *sequence;
+    PyObject *picks_object = Py_None;
+    size_t *picks = NULL;
     size_t count;
     NetworkObject *self = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Network", names, state->graph_type,
-                                     &graph, &sequence)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O|O:Network", names, state->graph_type,
+                                     &graph, &sequence, &picks_object)) {
         return NULL;
     }
     tl_parameters **groups = groups_from(sequence, state->parameters_type, &count);
     if (groups == NULL) {
         return NULL;
     }
+    if (picks_object != Py_None) {
+        picks = picks_from(picks_object, count);
+        if (picks == NULL) {
+            goto done;
+        }
+    }
     self = (NetworkObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
+        const tl_graph *nodes = ((GraphObject *)graph)->graph;
         tl_detail_clear();
-        const tl_status status = tl_network_create(
-            &self->network, ((GraphObject *)graph)->graph, groups, count, &ops);
+        const tl_status status =
+            picks == NULL
+                ? tl_network_create(&self->network, nodes, groups, count, &ops)
+                : tl_network_create_picked(&self->network, nodes, groups, picks, count, &ops);
         if (status != TL_OK) {
             tl_raise(state, status);
             Py_CLEAR(self);
         }
     }
+done:
+    PyMem_Free(picks);
     release_groups(groups, count);
     return (PyObject *)self;
 }

@@ -132,16 +132,16 @@ multipliers_from(PyObject *object, size_t count)
         goto done;
     }
     for (size_t i = 0; i < count; i++) {
+        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
+        char argument[64];
         double number;
-        if (tl_number_from(&number, PyTuple_GET_ITEM(items, (Py_ssize_t)i), "multipliers") <
-            0) {
+        (void)PyOS_snprintf(argument, sizeof argument, "multipliers[%zu]", i);
+        if (tl_number_from(&number, item, argument) < 0) {
             goto done;
         }
         if (!(number >= 0 && isfinite((float)number))) {
-            PyErr_Format(PyExc_ValueError,
-                         "multipliers must hold finite numbers of at least 0, "
-                         "not %R",
-                         PyTuple_GET_ITEM(items, (Py_ssize_t)i));
+            PyErr_Format(PyExc_ValueError, "%s must be a finite number of at least 0, not %R",
+                         argument, item);
             goto done;
         }
         multipliers[i] = (float)number;

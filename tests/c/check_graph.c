@@ -10,6 +10,7 @@
 #include "builders.h"
 #include "core/arena.h"
 #include "core/pool.h"
+#include "core/random.h"
 #include "core/train.h"
 #include "naive_graph.h"
 #include "reference_ops.h"
@@ -241,7 +242,7 @@ scene_create(scene *s, const random_case *c, const tl_ops *ops, size_t start, si
 /* --- running ---------------------------------------------------------------------------- */
 
 /* The estimate is a standard deviation, roughly; ROOM of them are allowed. `test_random 20000`
- * prints how much of that is used: 0.19, and 0.17 of what gradients are allowed. */
+ * prints how much of that is used: 0.29, and 0.34 of what gradients are allowed. */
 static const double ROOM = 4;
 static const double UNIT = 0x1p-24;
 
@@ -356,7 +357,7 @@ check_run(const random_case *c, bool *looked, const tl_ops *ops)
     if (fault == NULL && status == TL_OK) {
         *looked = true;
         for (size_t i = 0; i < c->batch && fault == NULL; i++) {
-            if (naive_run(s.naive, s.error, c->graph, s.params, s.src + i * s.src_count,
+            if (naive_run(s.naive, s.error, c->graph, s.params, s.src + i * s.src_count, 1,
                           c->start, c->stop, NULL) != TL_OK) {
                 fault = broken("the naive graph had no memory");
                 break;
@@ -453,12 +454,14 @@ check_plan(const random_case *c, bool *looked)
 
 /* --- the cut ---------------------------------------------------------------------------- */
 
-/* Mostly the dense layers behind all that training cannot go through, as in transfer learning;
- * otherwise any parameters. */
+/* In half of the cases the dense layers behind all others, as in transfer learning, or any
+ * parameters; else whole kinds of layers, behind some node or all. Moving statistics never. */
 static void
 choose_trainable(bool *trainable, const random_case *c)
 {
     const tl_graph *graph = c->graph;
+    const size_t kind = c->choices / 16 % 8; /* 0 to 3: of those with all kinds */
+    const size_t from = c->choices % 3 == 0 ? graph->count / 2 : 0;
     const bool any = c->choices % 5 == 0;
     size_t head = graph->count;
     while (head > 1 && (!tl_op_has_params(graph->nodes[head - 1].op) ||
@@ -466,9 +469,16 @@ choose_trainable(bool *trainable, const random_case *c)
         head--;
     }
     for (size_t i = 0; i < graph->count; i++) {
-        for (size_t k = 0; k < graph->nodes[i].param_count; k++) {
-            const size_t p = graph->nodes[i].first_param + k;
-            trainable[p] = any ? (c->choices >> p % 13) % 2 != 0 : i >= head && p % 7 != 6;
+        const tl_node *node = &graph->nodes[i];
+        const bool norm = node->op == TL_OP_BATCH_NORMALIZATION;
+        const bool wanted = kind < 2 || (kind == 2) == norm; /* everything, norms, the others */
+        for (size_t k = 0; k < node->param_count && k < 2; k++) {
+            const size_t p = node->first_param + k;
+            if (kind < 4) {
+                trainable[p] = wanted && i >= from;
+            } else {
+                trainable[p] = any ? (c->choices >> p % 13) % 2 != 0 : i >= head && p % 7 != 6;
+            }
         }
     }
 }
@@ -533,7 +543,8 @@ check_cut(const random_case *c, bool *looked)
 
 /* --- training --------------------------------------------------------------------------- */
 
-enum { MOST_DIFFERENCES = 24 };
+enum { MOST_DIFFERENCES = 24, NOISE_DRAWS = 2 };
+static const double NOISE_ROOM = 10;
 
 typedef struct lesson {
     const random_case *c;
@@ -547,7 +558,11 @@ typedef struct lesson {
     float *targets;
     float *weights;
     float *outputs;
-    float *before; /* all trained numbers */
+    /* one array a parameter, in one block each */
+    float **before;      /* the weights before a step */
+    double **statistics; /* of the batch, where they are taken, and how far off they may be */
+    double **statistics_errors;
+    naive_mode mode; /* of the step */
     bool clipped;
 } lesson;
 
@@ -556,7 +571,9 @@ lesson_clear(lesson *l)
 {
     tl_trainer_destroy(l->trainer);
     scene_clear(&l->scene);
-    free(l->before);
+    tl_free(l->statistics_errors);
+    tl_free(l->statistics);
+    tl_free(l->before);
     free(l->outputs);
     free(l->weights);
     free(l->targets);
@@ -587,103 +604,225 @@ choose_targets(lesson *l)
     }
 }
 
-/* The mean loss of the batch by the naive graph. */
+/* The mean loss of the batch by the naive graph; mode NULL: in inference. */
 static double
-naive_value(lesson *l, const naive_dropout *dropout)
+naive_value(lesson *l, const naive_mode *mode)
 {
     const size_t count = tl_shape_elements(&l->c->graph->nodes[l->logits].shape);
-    double *outputs = malloc(count * sizeof *outputs);
+    double *outputs = malloc(l->c->batch * count * sizeof *outputs);
     double sum = 0;
-    for (size_t r = 0; outputs != NULL && r < l->c->batch; r++) {
-        naive_dropout row = dropout == NULL ? (naive_dropout){0, 0, 0} : *dropout;
-        row.row = r;
-        if (naive_run(outputs, NULL, l->c->graph, l->scene.params,
-                      l->scene.src + r * l->scene.src_count, l->cut, l->logits,
-                      dropout == NULL ? NULL : &row) != TL_OK) {
-            sum = NAN;
-            break;
-        }
-        sum += (double)l->weights[r] *
-               naive_loss(&l->taken, outputs, l->targets + r * l->width, l->cols, &l->clipped);
+    if (outputs == NULL || naive_run(outputs, NULL, l->c->graph, l->scene.params, l->scene.src,
+                                     l->c->batch, l->cut, l->logits, mode) != TL_OK) {
+        sum = NAN;
+    }
+    for (size_t r = 0; isfinite(sum) && r < l->c->batch; r++) {
+        sum +=
+            (double)l->weights[r] * naive_loss(&l->taken, outputs + r * count,
+                                               l->targets + r * l->width, l->cols, &l->clipped);
     }
     free(outputs);
     return sum / (double)l->c->batch;
 }
 
+/* One number that is trained: the next tensor's, anywhere in it. */
+typedef struct picked {
+    size_t param, index;
+    double slope; /* by differences */
+    double noise; /* how far float32 may move that */
+    bool smooth;
+} picked;
+
 static size_t
-trained_count(const lesson *l)
+pick_numbers(picked *numbers, const lesson *l)
 {
+    const tl_parameters *all = l->scene.parameters;
     size_t count = 0;
-    for (size_t p = 0; p < l->scene.parameters->count; p++) {
-        count += l->trainable[p] ? l->scene.parameters->tensors[p].count : 0;
+    size_t p = l->c->choices % (all->count + 1);
+    for (size_t tried = 0; count < MOST_DIFFERENCES && tried < 4 * all->count; tried++, p++) {
+        const size_t param = p % all->count;
+        if (l->trainable[param] && !(all->tensors[param].count == 1 && tried >= all->count)) {
+            const uint64_t bits = tl_random_bits(l->c->seed, tried);
+            numbers[count++] = (picked){param, bits % all->tensors[param].count, 0, 0, false};
+        }
     }
     return count;
 }
 
-/* The i-th trained number: where it lies in both sets of parameters. */
-static float *
-trained_number(const lesson *l, size_t i, double **naive)
-{
-    for (size_t p = 0; p < l->scene.parameters->count; p++) {
-        const tl_tensor *tensor = &l->scene.parameters->tensors[p];
-        if (!l->trainable[p]) {
-            continue;
-        }
-        if (i < tensor->count) {
-            *naive = &l->scene.params[p][i];
-            return &tensor->data[i];
-        }
-        i -= tensor->count;
-    }
-    return NULL;
-}
-
-/* Differences of both sides; false where they disagree, as at the kink of a relu. */
+/* The mean of the differences of both sides; false where they disagree, as at the kink of a
+ * relu. */
 static bool
-difference(double *slope, lesson *l, double *number, const naive_dropout *dropout)
+difference(double *slope, lesson *l, double *number, const naive_mode *mode, double here)
 {
     const double h = 1e-5;
     const double kept = *number;
-    const double here = naive_value(l, dropout);
     *number = kept + h;
-    const double up = (naive_value(l, dropout) - here) / h;
+    const double up = (naive_value(l, mode) - here) / h;
     *number = kept - h;
-    const double down = (here - naive_value(l, dropout)) / h;
+    const double down = (here - naive_value(l, mode)) / h;
     *number = kept;
     *slope = (up + down) / 2;
     return fabs(up - down) <= 1e-3 * (fabs(up) + fabs(down)) + 1e-5 && isfinite(*slope);
 }
 
-/* One step of plain descent at rate 1 moves every number by its gradient. */
-static const char *
-compare_gradients(lesson *l, const naive_dropout *dropout)
+/* The gradient of a graph whose values are off by their roundings differs from that of the
+ * exact one about as much as float32's does. */
+static void
+take_differences(picked *numbers, size_t count, lesson *l)
 {
-    const size_t count = trained_count(l);
-    double slopes[MOST_DIFFERENCES];
-    bool smooth[MOST_DIFFERENCES];
-    double largest = 0;
-    double *naive = NULL;
-    const size_t stride = count / MOST_DIFFERENCES + 1;
-    for (size_t i = 0, k = 0; i < count; i += stride, k++) {
-        (void)trained_number(l, i, &naive);
-        smooth[k] = difference(&slopes[k], l, naive, dropout);
-        largest = fmax(largest, smooth[k] ? fabs(slopes[k]) : 0);
+    naive_mode noisy = l->mode;
+    noisy.statistics = NULL;
+    naive_mode exact = noisy;
+    for (uint64_t draw = 0; draw <= NOISE_DRAWS; draw++) {
+        noisy.noise = draw;
+        const double here = naive_value(l, &noisy);
+        for (size_t k = 0; k < count; k++) {
+            double *number = &l->scene.params[numbers[k].param][numbers[k].index];
+            double slope;
+            const bool smooth =
+                difference(&slope, l, number, draw == 0 ? &exact : &noisy, here);
+            if (draw == 0) {
+                numbers[k].slope = slope;
+                numbers[k].smooth = smooth;
+            } else {
+                numbers[k].smooth &= smooth;
+                numbers[k].noise = fmax(numbers[k].noise, fabs(slope - numbers[k].slope));
+            }
+        }
     }
-    for (size_t i = 0, k = 0; i < count && !l->clipped; i += stride, k++) {
-        const float *number = trained_number(l, i, &naive);
-        const double gradient = (double)l->before[i] - (double)*number;
-        /* float32 sums of a few hundred terms; the step itself rounds the number */
-        const double allowed = 2e-5 * fmax(largest, 0.1) + 2 * UNIT * fabs((double)*number);
-        const double off = fabs(gradient - slopes[k]);
-        if (!smooth[k]) {
+}
+
+static const char *
+compare_gradients(lesson *l, const float *const *gradients)
+{
+    picked numbers[MOST_DIFFERENCES];
+    const size_t count = pick_numbers(numbers, l);
+    double largest = 0;
+    take_differences(numbers, count, l);
+    for (size_t k = 0; k < count; k++) {
+        largest = fmax(largest, numbers[k].smooth ? fabs(numbers[k].slope) : 0);
+    }
+    for (size_t k = 0; k < count && !l->clipped; k++) {
+        const size_t p = numbers[k].param;
+        double noise = 0;
+        for (size_t i = 0; i < count; i++) { /* of the tensor: one number may be lucky */
+            noise =
+                fmax(noise, numbers[i].param == p && numbers[i].smooth ? numbers[i].noise : 0);
+        }
+        if (!numbers[k].smooth) {
             continue;
         }
-        worst_margins.gradient = fmax(worst_margins.gradient, off / allowed);
-        if (!(off <= allowed)) {
-            return broken("the gradient of trained number %zu is %.9g, not %.9g (loss %d, %s)",
-                          i, gradient, slopes[k], (int)l->loss.kind,
-                          l->taken.from_logits ? "logits" : "probabilities");
+        if (gradients[p] == NULL) { /* leads nowhere */
+            if (numbers[k].slope != 0) {
+                return broken("parameter %zu has no gradient", p);
+            }
+            continue;
         }
+        const double gradient = (double)gradients[p][numbers[k].index];
+        const double allowed = 1e-5 * fmax(largest, 0.1) + NOISE_ROOM * noise;
+        const double off = fabs(gradient - numbers[k].slope);
+        worst_margins.gradient = fmax(worst_margins.gradient, off / allowed);
+        worst_margins.allowed = fmax(worst_margins.allowed, allowed / fmax(largest, 0.1));
+        if (!(off <= allowed)) {
+            return broken("the gradient of number %zu of parameter %zu is %.9g, not %.9g, "
+                          "allowed are %.3g (loss %d, %s)",
+                          numbers[k].index, p, gradient, numbers[k].slope, allowed,
+                          (int)l->loss.kind, l->taken.from_logits ? "logits" : "probabilities");
+        }
+    }
+    return NULL;
+}
+
+/* What the step showed of the batch, in its mode. */
+static const char *
+compare_outputs(lesson *l)
+{
+    const scene *s = &l->scene;
+    const char *fault = NULL;
+    const size_t count = l->c->batch * l->cols;
+    double *x = malloc(count * sizeof *x);
+    double *error = malloc(count * sizeof *error);
+    if (x == NULL || error == NULL ||
+        naive_run(x, error, l->c->graph, s->params, s->src, l->c->batch, l->cut,
+                  l->c->graph->count - 1, &l->mode) != TL_OK) {
+        fault = broken("no memory");
+    }
+    for (size_t i = 0; i < count && fault == NULL; i++) {
+        const double allowed = ROOM * UNIT * (error[i] + fabs(x[i])) + 1e-30;
+        const double off = fabs((double)l->outputs[i] - x[i]);
+        worst_margins.output = fmax(worst_margins.output, off / allowed);
+        if (!(off <= allowed)) {
+            fault = broken("output %zu of a step is %.9g, not %.9g: allowed are %.3g", i,
+                           (double)l->outputs[i], x[i], allowed);
+        }
+    }
+    free(error);
+    free(x);
+    return fault;
+}
+
+/* Plain descent at rate 1 moves every trained number by its gradient, and moving statistics
+ * towards those of the batch; nothing else moves. */
+static const char *
+compare_weights(const lesson *l, const float *const *gradients)
+{
+    const tl_graph *graph = l->c->graph;
+    for (size_t i = 0; i < graph->count; i++) {
+        const tl_node *node = &graph->nodes[i];
+        for (size_t k = 0; k < node->param_count; k++) {
+            const size_t p = node->first_param + k;
+            const tl_tensor *tensor = &l->scene.parameters->tensors[p];
+            const double keep = (double)node->batch_normalization.momentum;
+            for (size_t n = 0; n < tensor->count; n++) {
+                double expected = (double)l->before[p][n];
+                double allowed = 0;
+                if (!isnan(l->statistics[p][n])) { /* the naive step took it of the batch */
+                    expected = expected * keep + l->statistics[p][n] * (1 - keep);
+                    allowed = ROOM * UNIT *
+                              (l->statistics_errors[p][n] * (1 - keep) +
+                               fabs((double)l->before[p][n]) + fabs(l->statistics[p][n]));
+                } else if (gradients[p] != NULL) {
+                    expected = (double)(l->before[p][n] - gradients[p][n]);
+                }
+                const double off = fabs((double)tensor->data[n] - expected);
+                worst_margins.statistics =
+                    fmax(worst_margins.statistics, allowed > 0 ? off / allowed : 0);
+                if (!(off <= allowed)) {
+                    return broken("number %zu of parameter %zu is %.9g after a step, not %.9g",
+                                  n, p, (double)tensor->data[n], expected);
+                }
+            }
+        }
+    }
+    return NULL;
+}
+
+/* What a step will have to leave, and where it may leave something. */
+static const char *
+keep_before(lesson *l)
+{
+    const tl_parameters *all = l->scene.parameters;
+    size_t numbers = 0;
+    for (size_t p = 0; p < all->count; p++) {
+        numbers += all->tensors[p].count;
+    }
+    const size_t heads = all->count * sizeof(void *);
+    l->before = tl_alloc(1, heads + numbers * sizeof(float));
+    l->statistics = tl_alloc(1, heads + numbers * sizeof(double));
+    l->statistics_errors = tl_alloc(1, heads + numbers * sizeof(double));
+    if (l->before == NULL || l->statistics == NULL || l->statistics_errors == NULL) {
+        return broken("no memory");
+    }
+    numbers = 0;
+    for (size_t p = 0; p < all->count; p++) {
+        const tl_tensor *tensor = &all->tensors[p];
+        l->before[p] = (float *)(l->before + all->count) + numbers;
+        l->statistics[p] = (double *)(l->statistics + all->count) + numbers;
+        l->statistics_errors[p] = (double *)(l->statistics_errors + all->count) + numbers;
+        memcpy(l->before[p], tensor->data, tensor->count * sizeof(float));
+        for (size_t n = 0; n < tensor->count; n++) {
+            l->statistics[p][n] = NAN;
+        }
+        numbers += tensor->count;
     }
     return NULL;
 }
@@ -692,10 +831,12 @@ static const char *
 compare_step(lesson *l)
 {
     double value;
-    double *naive = NULL;
-    const size_t count = trained_count(l);
-    const tl_batch batch = {l->scene.src, l->targets, l->weights, l->c->batch};
-    const naive_dropout dropout = {7, tl_trainer_iterations(l->trainer), 0};
+    double stepped_from;
+    const float *const *gradients = NULL;
+    const tl_batch batch = {.inputs = l->scene.src,
+                            .targets = l->targets,
+                            .weights = l->weights,
+                            .rows = l->c->batch};
     tl_detail_clear();
     const double told = naive_value(l, NULL);
     const tl_status status = tl_trainer_evaluate(l->trainer, &value, l->outputs, &batch);
@@ -705,20 +846,37 @@ compare_step(lesson *l)
     if (!l->clipped && !(fabs(value - told) <= 1e-3 * fmax(1, fabs(told)))) {
         return broken("the loss is %.9g, not %.9g", value, told);
     }
-    for (size_t i = 0; i < count; i++) {
-        l->before[i] = *trained_number(l, i, &naive);
-    }
-    const tl_status stepped = tl_trainer_step(l->trainer, &value, l->outputs, &batch, 1.0F);
-    if (stepped != TL_OK) {
-        return strstr(tl_detail(), "no trainable weights") != NULL && stepped == TL_BAD_VALUE
+    const tl_status given =
+        tl_trainer_gradients(l->trainer, &value, l->outputs, &batch, &gradients);
+    if (given != TL_OK) {
+        return strstr(tl_detail(), "no trainable weights") != NULL && given == TL_BAD_VALUE
                    ? NULL
-                   : broken("a step gave status %d: %s", (int)stepped, tl_detail());
+                   : broken("gradients gave status %d: %s", (int)given, tl_detail());
     }
-    const double stepped_from = naive_value(l, &dropout);
-    if (!l->clipped && !(fabs(value - stepped_from) <= 1e-3 * fmax(1, fabs(stepped_from)))) {
-        return broken("the loss of a step is %.9g, not %.9g", value, stepped_from);
+    const char *fault = keep_before(l);
+    l->mode = (naive_mode){.seed = 7,
+                           .iteration = tl_trainer_iterations(l->trainer),
+                           .trainable = l->trainable,
+                           .statistics = l->statistics,
+                           .statistics_errors = l->statistics_errors};
+    fault = fault == NULL ? compare_outputs(l) : fault;
+    if (fault != NULL) {
+        return fault;
     }
-    return compare_gradients(l, &dropout);
+    const double expected = naive_value(l, &l->mode);
+    if (!l->clipped && !(fabs(value - expected) <= 1e-3 * fmax(1, fabs(expected)))) {
+        return broken("the loss of a step is %.9g, not %.9g", value, expected);
+    }
+    fault = compare_gradients(l, gradients);
+    if (fault != NULL) {
+        return fault;
+    }
+    /* the gradients that a step takes are the same, bit for bit, and stay until the next */
+    if (tl_trainer_step(l->trainer, &stepped_from, l->outputs, &batch, 1.0F) != TL_OK ||
+        memcmp(&stepped_from, &value, sizeof value) != 0) {
+        return broken("a step from %.17g, not %.17g: %s", stepped_from, value, tl_detail());
+    }
+    return compare_weights(l, gradients);
 }
 
 /* False where the case has nothing to train, or the trainer says that it cannot. */
@@ -762,8 +920,7 @@ lesson_create(lesson *l, const char **fault)
     l->targets = malloc(c->batch * l->width * sizeof *l->targets);
     l->weights = malloc(c->batch * sizeof *l->weights);
     l->outputs = malloc(c->batch * l->cols * sizeof *l->outputs);
-    l->before = malloc((trained_count(l) + 1) * sizeof *l->before);
-    if (l->targets == NULL || l->weights == NULL || l->outputs == NULL || l->before == NULL) {
+    if (l->targets == NULL || l->weights == NULL || l->outputs == NULL) {
         *fault = broken("no memory");
         return false;
     }
@@ -795,7 +952,7 @@ try_any_start(lesson *l)
         return broken("a trainer from node %zu has not what the output needs", c->start);
     }
     l->targets = calloc(c->batch * l->scene.dst_count, sizeof *l->targets);
-    const tl_batch batch = {l->scene.src, l->targets, NULL, c->batch};
+    const tl_batch batch = {.inputs = l->scene.src, .targets = l->targets, .rows = c->batch};
     if (l->targets == NULL) {
         return broken("no memory");
     }

@@ -26,12 +26,14 @@ const char *check_cut(const random_case *c, bool *looked);
 const char *check_reference(const random_case *c, bool *looked);
 const char *check_product(const random_case *c, bool *looked);
 
-/* Losses and gradients of the part behind the cut, against central differences. */
+/* Losses, outputs and gradients of the part behind the cut, against central differences, and
+ * the weights and moving statistics behind a step. */
 const char *check_training(const random_case *c, bool *looked);
 
 /* The worst errors met so far, in units of what is allowed. */
 typedef struct check_margins {
-    double forward, gradient;
+    double forward, gradient, output, statistics;
+    double allowed; /* the most that was allowed of a gradient, over the largest */
 } check_margins;
 extern check_margins worst_margins;
 

@@ -8,6 +8,8 @@
 #include "core/random.h"
 #include "reference_ops.h"
 
+static const double UNIT = 0x1p-24;
+
 tl_status
 naive_params(double ***out, const tl_parameters *parameters)
 {
@@ -229,8 +231,11 @@ typedef struct field {
 typedef struct walk {
     const tl_graph *graph;
     double *const *params;
-    const naive_dropout *dropout;
-    field *values;
+    const naive_mode *mode;
+    field *values; /* of one row */
+    /* of the batch norm at hand, if it takes the batch's: one number a channel each */
+    const double *mean, *variance;
+    const double *mean_error, *variance_error;
 } walk;
 
 /* Nothing is promised of what float32 may not hold, nor of what is made of it: its error is
@@ -356,12 +361,18 @@ run_batch_norm(const walk *run, const tl_node *node, field dst, field src)
     double *const *p = run->params + node->first_param; /* gamma, beta, mean, variance */
     const size_t channels = tl_shape_channels(&node->shape);
     const double epsilon = (double)node->batch_normalization.epsilon;
+    const double *means = run->mean == NULL ? p[2] : run->mean;
+    const double *variances = run->mean == NULL ? p[3] : run->variance;
     for (size_t i = 0; i < tl_shape_elements(&node->shape); i++) {
         const size_t c = i % channels;
-        const double scale = p[0][c] / sqrt(p[3][c] + epsilon);
-        dst.x[i] = (src.x[i] - p[2][c]) * scale + p[1][c];
+        const double scale = p[0][c] / sqrt(variances[c] + epsilon);
+        dst.x[i] = (src.x[i] - means[c]) * scale + p[1][c];
         dst.e[i] = fabs(scale) * src.e[i] +
-                   3 * (fabs(scale) * (fabs(src.x[i]) + fabs(p[2][c])) + fabs(p[1][c]));
+                   3 * (fabs(scale) * (fabs(src.x[i]) + fabs(means[c])) + fabs(p[1][c]));
+        if (run->mean != NULL) {
+            const double off = run->variance_error[c] / (variances[c] + epsilon) / 2;
+            dst.e[i] += fabs(scale) * run->mean_error[c] + fabs(dst.x[i] - p[1][c]) * off;
+        }
     }
 }
 
@@ -544,10 +555,10 @@ run_dropout(const walk *run, size_t id, field dst, field src)
     const size_t count = tl_shape_elements(&node->shape);
     memcpy(dst.x, src.x, count * sizeof *dst.x);
     memcpy(dst.e, src.e, count * sizeof *dst.e);
-    if (run->dropout == NULL || node->inference) {
+    if (run->mode == NULL || node->inference) {
         return;
     }
-    const naive_dropout *d = run->dropout;
+    const naive_mode *d = run->mode;
     const uint64_t stream = tl_random_bits(d->seed, d->iteration * 4096 + id);
     /* one number for each element, or for each channel of a picture */
     const size_t draws = node->op == TL_OP_DROPOUT ? count : tl_shape_channels(&node->shape);
@@ -655,16 +666,110 @@ naive_reaches(const tl_graph *graph, size_t start, size_t stop)
     return reaches;
 }
 
+/* Whether a step of training takes the statistics of the batch at this node. */
+static bool
+takes_statistics(const tl_node *node, const bool *trainable)
+{
+    return node->op == TL_OP_BATCH_NORMALIZATION && !node->inference && trainable != NULL &&
+           trainable[node->first_param];
+}
+
+/* Mean and variance of each channel over all rows of a value, and how far off they may be. */
+static void
+take_statistics(double *const numbers[4], const field *rows, size_t row_count, size_t step,
+                const tl_shape *shape)
+{
+    const size_t channels = tl_shape_channels(shape);
+    const size_t pixels = tl_shape_elements(shape) / channels;
+    const double count = (double)(row_count * pixels);
+    for (size_t c = 0; c < channels; c++) {
+        double mean = 0;
+        double mean_error = 0;
+        double variance = 0;
+        double variance_error = 0;
+        for (size_t i = 0; i < row_count * pixels; i++) {
+            const field value = rows[i / pixels * step];
+            const size_t at = i % pixels * channels + c;
+            mean += value.x[at] / count;
+            /* errors of one channel count as equal; a sum rounds */
+            mean_error += (value.e[at] + 4 * fabs(value.x[at])) / count;
+        }
+        for (size_t i = 0; i < row_count * pixels; i++) {
+            const field value = rows[i / pixels * step];
+            const size_t at = i % pixels * channels + c;
+            const double off = fabs(value.x[at] - mean);
+            variance += off * off / count;
+            variance_error += (2 * off * (value.e[at] + mean_error) + 8 * off * off) / count;
+        }
+        numbers[0][c] = mean;
+        numbers[1][c] = variance;
+        numbers[2][c] = mean_error;
+        numbers[3][c] = variance_error + UNIT * mean_error * mean_error;
+    }
+}
+
+/* All rows of one node. */
+static tl_status
+run_rows(walk *run, field *all, size_t rows, size_t id)
+{
+    tl_status status = TL_OK;
+    const tl_graph *graph = run->graph;
+    const tl_node *node = &graph->nodes[id];
+    const size_t channels = tl_shape_channels(&node->shape);
+    naive_mode mode = run->mode == NULL ? (naive_mode){0} : *run->mode;
+    const naive_mode *given = run->mode;
+    double *numbers = NULL;
+    if (takes_statistics(node, mode.trainable)) {
+        numbers = tl_alloc(4 * channels, sizeof *numbers);
+        if (numbers == NULL) {
+            status = TL_OUT_OF_MEMORY;
+            goto done;
+        }
+        double *const four[4] = {numbers, numbers + channels, numbers + 2 * channels,
+                                 numbers + 3 * channels};
+        take_statistics(four, all + node->inputs[0], rows, graph->count,
+                        &graph->nodes[node->inputs[0]].shape);
+        run->mean = four[0];
+        run->variance = four[1];
+        run->mean_error = four[2];
+        run->variance_error = four[3];
+        for (size_t k = 0; k < 2 && mode.statistics != NULL; k++) {
+            const size_t param = node->first_param + 2 + k;
+            memcpy(mode.statistics[param], four[k], channels * sizeof *numbers);
+            memcpy(mode.statistics_errors[param], four[2 + k], channels * sizeof *numbers);
+        }
+    }
+    for (size_t r = 0; r < rows; r++) {
+        run->values = all + r * graph->count;
+        run->mode = given == NULL ? NULL : &mode;
+        run_node(run, id);
+        const size_t count = tl_shape_elements(&node->shape);
+        const uint64_t stream = tl_random_bits(mode.noise, r * graph->count + id);
+        for (size_t i = 0; mode.noise != 0 && i < count; i++) {
+            const field value = run->values[id];
+            value.x[i] += UNIT * value.e[i] * (2 * (double)tl_random_uniform(stream, i) - 1);
+            value.e[i] = 0; /* the noise has it; of the next node its own rounding counts */
+        }
+        mode.row++;
+    }
+    run->mode = given;
+    run->mean = NULL;
+done:
+    tl_free(numbers);
+    return status;
+}
+
 tl_status
 naive_run(double *x, double *error, const tl_graph *graph, double *const *params,
-          const float *src, size_t start, size_t stop, const naive_dropout *dropout)
+          const float *src, size_t rows, size_t start, size_t stop, const naive_mode *mode)
 {
     tl_status status = TL_OUT_OF_MEMORY;
     double *block = NULL;
     size_t total = 0;
-    walk run = {graph, params, dropout, tl_alloc(graph->count, sizeof(field))};
+    walk run = {.graph = graph, .params = params, .mode = mode};
+    field *all = tl_alloc(rows * graph->count, sizeof *all);
     bool *needed = tl_alloc(graph->count, sizeof *needed);
-    if (run.values == NULL || needed == NULL) {
+    if (all == NULL || needed == NULL) {
         goto done;
     }
     if (!mark_needed(needed, graph, start, stop)) {
@@ -674,37 +779,43 @@ naive_run(double *x, double *error, const tl_graph *graph, double *const *params
     for (size_t i = start; i <= stop; i++) {
         total += needed[i] || i == start ? 2 * tl_shape_elements(&graph->nodes[i].shape) : 0;
     }
-    block = tl_alloc(total, sizeof *block);
+    block = tl_alloc(rows * total, sizeof *block);
     if (block == NULL) {
         goto done;
     }
     double *next = block;
-    for (size_t i = start; i <= stop; i++) {
+    for (size_t k = 0; k < rows * graph->count; k++) {
+        const size_t i = k % graph->count;
         const size_t count = tl_shape_elements(&graph->nodes[i].shape);
-        if (needed[i] || i == start) {
-            run.values[i] = (field){next, next + count};
+        if (i == start || (i > start && i <= stop && needed[i])) {
+            all[k] = (field){next, next + count};
             next += 2 * count;
         }
-    }
-    for (size_t i = 0; i < tl_shape_elements(&graph->nodes[start].shape); i++) {
-        run.values[start].x[i] = (double)src[i];
+        for (size_t n = 0; i == start && n < count; n++) {
+            all[k].x[n] = (double)*src++;
+        }
     }
     for (size_t i = start + 1; i <= stop; i++) {
         if (needed[i]) {
-            run_node(&run, i);
-            doubt_huge(run.values[i], tl_shape_elements(&graph->nodes[i].shape));
+            TL_TRY(run_rows(&run, all, rows, i));
+            for (size_t r = 0; r < rows; r++) {
+                doubt_huge(all[r * graph->count + i],
+                           tl_shape_elements(&graph->nodes[i].shape));
+            }
         }
     }
-    const size_t bytes = tl_shape_elements(&graph->nodes[stop].shape) * sizeof *x;
-    memcpy(x, run.values[stop].x, bytes);
-    if (error != NULL) {
-        memcpy(error, run.values[stop].e, bytes);
+    const size_t count = tl_shape_elements(&graph->nodes[stop].shape);
+    for (size_t r = 0; r < rows; r++) {
+        memcpy(x + r * count, all[r * graph->count + stop].x, count * sizeof *x);
+        if (error != NULL) {
+            memcpy(error + r * count, all[r * graph->count + stop].e, count * sizeof *error);
+        }
     }
     status = TL_OK;
 done:
     tl_free(block);
     tl_free(needed);
-    tl_free(run.values);
+    tl_free(all);
     return status;
 }
 

@@ -9,6 +9,8 @@
 #include "dnnl/backend.h"
 #include "kernels/fused.h"
 #include "kernels/plain.h"
+#include "kernels/training.h"
+#include "reference_training.h"
 
 static size_t
 takes(const tl_block *chain)
@@ -360,5 +362,5 @@ static const tl_backend *const reference_list[] = {&reference_backend};
 static const tl_backend *const product_list[] = {&tl_fused_backend, &tl_dnnl_backend,
                                                  &tl_plain_backend};
 
-const tl_ops reference_ops = {reference_list, 1, gemm};
-const tl_ops product_ops = {product_list, 3, tl_dnnl_gemm};
+const tl_ops reference_ops = {reference_list, 1, gemm, &reference_training};
+const tl_ops product_ops = {product_list, 3, tl_dnnl_gemm, &tl_training_kernels};

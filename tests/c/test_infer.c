@@ -268,7 +268,10 @@ test_only_what_changed_is_packed_again(void)
     tl_network *network = NULL;
     tl_backend counting = *reference_ops.backends[0];
     const tl_backend *const backends[] = {&counting};
-    const tl_ops ops = {backends, 1, reference_ops.gemm};
+    const tl_ops ops = {.backends = backends,
+                        .count = 1,
+                        .gemm = reference_ops.gemm,
+                        .training = reference_ops.training};
     static float src[12 * 12 * 3];
     float at_cut[10];
     float scores[4];

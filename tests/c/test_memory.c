@@ -101,8 +101,8 @@ train(const tl_ops *ops)
         .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F}};
     TL_TRY(tl_trainer_create(&trainer, network, &plan));
     TL_TRY(tl_network_run(network, features, src, IMAGES, 0, cut));
-    const tl_batch two = {features, targets, NULL, 2};
-    const tl_batch three = {features, targets, NULL, 3};
+    const tl_batch two = {.inputs = features, .targets = targets, .rows = 2};
+    const tl_batch three = {.inputs = features, .targets = targets, .rows = 3};
     TL_TRY(tl_trainer_step(trainer, &value, outputs, &two, 0.01F));
     TL_TRY(tl_trainer_step(trainer, &value, outputs, &three, 0.01F));
     TL_TRY(tl_trainer_evaluate(trainer, &value, outputs, &three));
@@ -381,7 +381,7 @@ static tl_status
 call_trainer_step(stage *s)
 {
     double value = -1;
-    const tl_batch batch = {src, labels, NULL, IMAGES};
+    const tl_batch batch = {.inputs = src, .targets = labels, .rows = IMAGES};
     const tl_tensor *last = &s->parameters->tensors[s->parameters->count - 1];
     const float before = last->data[0];
     const uint64_t iterations = tl_trainer_iterations(s->trainer);
@@ -396,7 +396,7 @@ static tl_status
 call_trainer_evaluate(stage *s)
 {
     double value = -1;
-    const tl_batch batch = {src, labels, NULL, IMAGES};
+    const tl_batch batch = {.inputs = src, .targets = labels, .rows = IMAGES};
     const tl_status status = tl_trainer_evaluate(s->trainer, &value, dst, &batch);
     CHECK((value == -1) == (status != TL_OK));
     return status;

@@ -76,7 +76,7 @@ test_random_graphs_by_the_product(void)
 }
 
 static void
-test_random_heads_have_the_gradients_of_their_losses(void)
+test_random_graphs_have_the_gradients_of_their_losses(void)
 {
     try_cases(check_training, 6, 30);
 }
@@ -95,9 +95,13 @@ main(int argc, char **argv)
     RUN(test_cuts_of_random_graphs);
     RUN(test_random_graphs_by_reference_loops);
     RUN(test_random_graphs_by_the_product);
-    RUN(test_random_heads_have_the_gradients_of_their_losses);
-    (void)printf("worst errors in units of what is allowed: forward %.3g, gradient %.3g\n",
-                 worst_margins.forward, worst_margins.gradient);
+    RUN(test_random_graphs_have_the_gradients_of_their_losses);
+    (void)printf(
+        "worst errors in units of what is allowed: forward %.3g, gradient %.3g, output "
+        "of a step %.3g, moving statistics %.3g; allowed of a gradient, over the "
+        "largest: %.3g\n",
+        worst_margins.forward, worst_margins.gradient, worst_margins.output,
+        worst_margins.statistics, worst_margins.allowed);
     tl_pool_close();
     return REPORT();
 }

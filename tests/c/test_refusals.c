@@ -124,7 +124,7 @@ predict_and_train(cast *c)
         .trainable = trainable,
         .loss = {TL_SPARSE_CATEGORICAL_CROSSENTROPY, false},
         .optimizer = {.kind = TL_ADAM, .beta_1 = 0.9, .beta_2 = 0.999, .epsilon = 1e-7F}};
-    const tl_batch batch = {features, targets, NULL, IMAGES};
+    const tl_batch batch = {.inputs = features, .targets = targets, .rows = IMAGES};
     TL_TRY(tl_network_run(c->network, outputs, src, IMAGES, 0, c->graph->count - 1));
     TL_TRY(tl_network_run(c->network, features, src, IMAGES, 0, plan.start));
     if (c->trainer == NULL) {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tf_keras
 
+from tlcore import layers as tlcore_layers
 from tlcore.applications import MobileNetV2
 from tlcore.layers import (
     Activation,
@@ -32,7 +33,7 @@ from tlcore.layers import (
     SpatialDropout2D,
 )
 from tlcore.layers._arguments import ACTIVATIONS
-from tlcore.models import Functional, Sequential, load_model
+from tlcore.models import Functional, Model, Sequential, load_model
 from tlcore.optimizers import SGD, Adam
 from tlcore.utils import notes, set_random_seed
 
@@ -190,7 +191,7 @@ def branches() -> Functional:
         "sum": ["short", "long_2"],
         "scores": ["sum"],
     }
-    return Functional(layers, inbound, ["x"], ["scores"], name="branches")
+    return Model.from_layers("branches", layers, inbound, ["x"], ["scores"])
 
 
 def inception() -> Functional:
@@ -223,7 +224,7 @@ def inception() -> Functional:
         "pool": ["twice"],
         "scores": ["pool"],
     }
-    return Functional(layers, inbound, ["x"], ["scores"], name="inception")
+    return Model.from_layers("inception", layers, inbound, ["x"], ["scores"])
 
 
 MODELS: dict[str, Callable[[], Any]] = {
@@ -529,3 +530,110 @@ def test_their_training_goes_on(tmp_path: Path, library: Any) -> None:
         model.train_on_batch(x, OTHER_TARGETS)
     for ours, their in zip(model.get_weights()[-2:], theirs.get_weights()[-2:], strict=True):
         np.testing.assert_allclose(their, ours, atol=1e-4)  # a fresh state: 1e-3 and more
+
+
+# --- models from symbolic tensors -----------------------------------------------------------------
+
+
+def guide(layers: Any, inputs: Any, model: Any, its_base: Any) -> Any:
+    """Keras's guide to transfer learning: the base in inference mode, whatever is trainable."""
+    x = inputs((SIZE, SIZE, 3), name="picture")
+    y = layers.GlobalAveragePooling2D(name="pool")(its_base(x, training=False))
+    y = layers.Dropout(0.2, name="drop")(y)
+    return model(x, layers.Dense(3, activation="softmax", name="scores")(y), name="guide")
+
+
+def wired(layers: Any, inputs: Any, model: Any, its_base: Any) -> Any:
+    """Branches, a layer and two models inside that are called twice, flags of all kinds."""
+    inner_x = inputs((5, 5, 4), name="inner_x")
+    y = layers.Conv2D(4, 3, padding="same", name="inner_conv")(inner_x)
+    y = layers.BatchNormalization(name="inner_norm")(y)
+    inner = model(inner_x, y, name="inner")
+    outer_x = inputs((5, 5, 4), name="outer_x")
+    deep_x = inputs((5, 5, 4), name="deep_x")
+    deep = model(deep_x, layers.BatchNormalization(name="deep_norm")(deep_x), name="deep")
+    outer = model(outer_x, deep(deep(layers.ReLU(name="relu")(outer_x))), name="outer")
+    x = inputs((5, 5, 3), name="x")
+    shared = layers.Conv2D(4, 1, activation="relu", name="shared")
+    a = layers.Conv2D(4, 3, padding="same", name="a")(x)
+    b = shared(inner(a, training=False))
+    c = layers.Add(name="c")([shared(outer(b)), inner(b)])
+    d = layers.BatchNormalization(name="d")(outer(c, training=False), training=False)
+    y = layers.Add(name="y")([d, a])
+    y = layers.GlobalAveragePooling2D(name="pool")(y)
+    return model(x, layers.Dense(3, name="scores")(y), name="wired")
+
+
+def ends_in_a_model(layers: Any, inputs: Any, model: Any, its_base: Any) -> Any:
+    """The output is what a model inside makes where it is called last."""
+    inner_x = inputs((4,), name="inner_x")
+    inner = model(inner_x, layers.Dense(4, name="dense")(inner_x), name="inner")
+    x = inputs((4,), name="x")
+    return model(x, inner(layers.ReLU(name="relu")(inner(x))), name="ends")
+
+
+MADE = pytest.mark.parametrize("make", [guide, wired, ends_in_a_model])
+
+
+def ours_from(make: Any) -> Any:
+    model = make(tlcore_layers, Input, Model, base())
+    randomize(model)
+    return model
+
+
+def save(theirs: Any, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.save(path)
+
+
+def modes(model: Any) -> list[tuple[str, bool]]:
+    return [(call.layer.name, call.inference) for call in model.calls]
+
+
+def batch(model: Any) -> np.ndarray[Any, Any]:
+    shape = (4, *model.input_shape[1:])
+    return np.random.RandomState(5).uniform(-1, 1, shape).astype(np.float32)
+
+
+@library
+@MADE
+def test_symbolic_models_in_theirs(tmp_path: Path, library: Any, make: Any) -> None:
+    model = ours_from(make)
+    model.save(tmp_path / "m.h5")
+    theirs = assert_same(library, tmp_path / "m.h5", model, batch(model))
+    assert [layer.name for layer in theirs.layers] == [layer.name for layer in model.layers]
+    assert [w.shape for w in theirs.get_weights()] == [w.shape for w in model.get_weights()]
+    save(theirs, tmp_path / "again.h5")  # and back
+    again = load_model(tmp_path / "again.h5")
+    np.testing.assert_allclose(again(batch(model)), model(batch(model)), atol=1e-5, rtol=1e-5)
+    assert modes(again) == modes(model)
+
+
+@library
+@MADE
+def test_their_symbolic_models(tmp_path: Path, library: Any, make: Any) -> None:
+    theirs = make(library.layers, library.Input, library.Model, their_base(library))
+    for variable in theirs.weights:
+        if "moving" in variable.name or "gamma" in variable.name:
+            variable.assign(np.random.RandomState(3).uniform(0.5, 1.5, variable.shape))
+    save(theirs, tmp_path / "m.h5")
+    model = load_model(tmp_path / "m.h5")
+    x = batch(model)
+    np.testing.assert_allclose(model(x), outputs(theirs, x), atol=1e-5, rtol=1e-5)
+    assert modes(model) == modes(ours_from(make)) or make is guide  # whose base has another name
+    assert sorted(flag for _, flag in modes(model)) == sorted(
+        flag for _, flag in modes(ours_from(make))
+    )
+
+
+def test_the_flag_of_a_call_holds_in_training(tmp_path: Path) -> None:
+    """In tf-keras. Keras 3 reads the flag, and lets fit override it."""
+    model = ours_from(guide)
+    model.compile(SGD(0.01), "categorical_crossentropy")
+    model.save(tmp_path / "m.h5")
+    theirs = opened(tf_keras, tmp_path / "m.h5")
+    before = [w.numpy() for w in theirs.weights if "moving" in w.name]
+    theirs.train_on_batch(pictures(), TARGETS)
+    after = [w.numpy() for w in theirs.weights if "moving" in w.name]
+    assert len(before) > 100 and all(map(np.array_equal, before, after))

@@ -34,7 +34,7 @@ from tlcore.layers import (
 )
 from tlcore.layers._arguments import ACTIVATIONS
 from tlcore.lite import TFLiteConverter
-from tlcore.models import Functional, Sequential
+from tlcore.models import Functional, Model, Sequential
 
 
 def base(size: Any = 64, alpha: float = 0.35, **how: Any) -> Any:
@@ -96,11 +96,20 @@ def branches() -> Functional:
         "twice": ["flat", "flat"],
         "scores": ["twice"],
     }
-    return Functional(layers, inbound, ["x"], ["scores"])
+    return Model.from_layers(None, layers, inbound, ["x"], ["scores"])
+
+
+def symbolic() -> Functional:
+    """A base in inference mode, a layer that is called twice, and an Add of tensors."""
+    x = Input((64, 64, 3))
+    y = GlobalAveragePooling2D()(base()(x, training=False))
+    shared = Dense(1280, activation="relu")
+    return Model(x, Dense(3, activation="softmax")(Dropout(0.2)(shared(shared(y)) + y)))
 
 
 MODELS: dict[str, Callable[[], Any]] = {
     "branches": branches,
+    "symbolic": symbolic,
     **{
         f"activation_{name}": lambda name=name: Sequential(
             [Input((5, 4, 6)), Activation(name), Conv2D(3, 2, activation=name), Activation(name)]

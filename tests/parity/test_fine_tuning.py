@@ -23,10 +23,12 @@ CLASSES = 5
 STEPS_OF_KERAS = """
 import sys
 import tensorflow as tf
-threads, rule, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+threads, rule, dtype, folder = int(sys.argv[1]), *sys.argv[2:]
 tf.config.threading.set_intra_op_parallelism_threads(threads)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 import keras, numpy as np
+keras.config.set_floatx(dtype)
+keras.config.set_dtype_policy(dtype)
 start = np.load(f"{folder}/start.npz")
 shape = start["x"].shape[2:]
 base = keras.applications.MobileNetV2(shape, 0.35, include_top=False, weights=None)
@@ -35,8 +37,8 @@ model = keras.Sequential([base, keras.layers.GlobalAveragePooling2D(),
 model.set_weights([start[f"w{i}"] for i in range(len(model.weights))])
 rules = {"sgd": keras.optimizers.SGD(0.01), "adam": keras.optimizers.Adam(1e-4)}
 model.compile(rules[rule], "sparse_categorical_crossentropy")
-losses = [float(model.train_on_batch(x, y)) for x, y in zip(start["x"], start["y"])]
-np.savez(f"{folder}/{threads}.npz", losses=losses,
+losses = [float(model.train_on_batch(x.astype(dtype), y)) for x, y in zip(start["x"], start["y"])]
+np.savez(f"{folder}/{dtype}_{threads}.npz", losses=losses,
          **{f"w{i}": w for i, w in enumerate(model.get_weights())})
 """
 
@@ -68,8 +70,8 @@ np.savez(f"{folder}/gradients.npz", **found)
 """
 
 
-def make_model(size: int = 96, weights: str | None = None) -> Any:
-    base = MobileNetV2((size, size, 3), 0.35, include_top=False, weights=weights)
+def make_model() -> Any:
+    base = MobileNetV2((96, 96, 3), 0.35, include_top=False, weights=None)
     return tlcore.Sequential(
         [base, layers.GlobalAveragePooling2D(), layers.Dense(CLASSES, activation="softmax")]
     )
@@ -118,10 +120,11 @@ def test_gradients_are_as_near_to_float64_as_tensorflows(norms: str, tmp_path: P
             continue
         truth = found[f"float64_{i}"]
         size = np.linalg.norm(truth)
+        theirs = np.linalg.norm(found[f"float32_{i}"] - truth) / size
         # A bias before a batch norm that takes the mean off has no gradient but rounding.
-        if size < 1e-6 * np.sqrt(truth.size):
+        if theirs > 0.5:
             continue
-        allowed = 2 * np.linalg.norm(found[f"float32_{i}"] - truth) / size + 5e-7
+        allowed = 2 * theirs + 5e-7
         assert np.linalg.norm(gradient - truth) / size <= allowed, model.weights[i].path
         compared += 1
     assert compared > (100 if norms == "training" else 40)
@@ -131,30 +134,36 @@ def start_of_flowers(folder: Path, shared_data: Path, monkeypatch: pytest.Monkey
     """Ten batches of photos, and ImageNet weights: the program that people run."""
     monkeypatch.setenv("TLCORE_WEIGHTS", str(shared_data / "weights"))
     photos = ImageDataGenerator(preprocessing_function=preprocess_input).flow_from_directory(
-        shared_data / "photos" / "flowers", target_size=(224, 224), class_mode="sparse", seed=3
+        shared_data / "photos" / "flowers", target_size=(96, 96), class_mode="sparse", seed=3
     )
     x, y = zip(*(photos[i] for i in (0, 1, 2, 3, 4, 5, 0, 1, 2, 3)), strict=True)
     tlcore.utils.set_random_seed(5)
-    model = make_model(224, "imagenet")
+    model = make_model()
+    model.layers[0].set_weights(MobileNetV2((224, 224, 3), 0.35, include_top=False).get_weights())
     values = {f"w{i}": v.numpy() for i, v in enumerate(model.weights)}
     np.savez(folder / "start.npz", x=np.stack(x), y=np.stack(y), **values)
     return model, x, y
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
-def test_ten_steps_stay_as_near_as_keras_to_itself(
+def test_ten_steps_stay_as_near_to_float64_as_keras(
     rule: str, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Rounding decides on which side of a ReLU6's kinks some values fall, and what follows from
+    that grows from step to step. Keras with one thread and with two rounds alike (their first
+    losses are equal bit for bit), so they say nothing of how far rounding alone leads: Keras in
+    float64 does.
+    """
     model, x, y = start_of_flowers(tmp_path, shared_data, monkeypatch)
-    for threads in (1, 2):
-        run(STEPS_OF_KERAS, threads, rule, tmp_path)
-    one, two = (np.load(tmp_path / f"{threads}.npz") for threads in (1, 2))
+    run(STEPS_OF_KERAS, 2, rule, "float32", tmp_path)
+    run(STEPS_OF_KERAS, 2, rule, "float64", tmp_path)
+    keras, truth = (np.load(tmp_path / f"{dtype}_2.npz") for dtype in ("float32", "float64"))
     rules = {"sgd": tlcore.optimizers.SGD(0.01), "adam": tlcore.optimizers.Adam(1e-4)}
     model.compile(rules[rule], "sparse_categorical_crossentropy")
     losses = np.array([model.train_on_batch(a, b) for a, b in zip(x, y, strict=True)])
-    itself = np.abs(one["losses"] - two["losses"])
-    distance = np.abs(losses - two["losses"])
-    assert distance.max() <= 3 * itself.max(), json.dumps([list(distance), list(itself)])
+    distance, theirs = (np.abs(of - truth["losses"]) for of in (losses, keras["losses"]))
+    assert distance.max() <= 3 * theirs.max(), json.dumps([list(distance), list(theirs)])
+    assert distance[0] <= 1e-5
     for name in ("moving_mean", "moving_variance"):
         places = [i for i, v in enumerate(model.weights) if v.name == name]
 
@@ -162,4 +171,4 @@ def test_ten_steps_stay_as_near_as_keras_to_itself(
             return float(np.sqrt(sum(np.square(a[f"w{i}"] - b[f"w{i}"]).sum() for i in places)))
 
         mine = {f"w{i}": model.weights[i].numpy() for i in places}
-        assert apart(mine, two) <= 3 * apart(one, two), name
+        assert apart(mine, truth) <= 3 * apart(keras, truth), name

@@ -145,6 +145,7 @@ def test_sequences_name_their_argument(world: World, name: str, argument: str, k
         ("Trainer adam", "beta_1"),
         ("Trainer adam", "beta_2"),
         ("Trainer adam", "epsilon"),
+        ("Trainer adam", "ema_momentum"),
         ("Trainer.train_batch", "learning_rate"),
         ("Trainer.train_batch", "momentum"),
         ("logistic_regression", "l2"),
@@ -422,6 +423,41 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         lambda w: w.new_trainer(optimizer={"name": "sgd", "momentum": "high"}),
         TypeError,
         "momentum must be a number, not str",
+    ),
+    (
+        lambda w: w.new_trainer(optimizer={"name": "sgd", "gradient_accumulation_steps": -1}),
+        ValueError,
+        "gradient_accumulation_steps must be an integer from 0",
+    ),
+    (
+        lambda w: w.new_trainer(optimizer={"name": "adam", "ema_overwrite_frequency": 1.5}),
+        TypeError,
+        "ema_overwrite_frequency must be an integer, not float",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=7),
+        TypeError,
+        "multipliers must be a sequence of numbers, not int",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=[1.0] * 7),
+        ValueError,
+        "multipliers must hold 8 numbers, one a parameter, not 7",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=["1"] * 8),
+        TypeError,
+        "multipliers[0] must be a number, not str",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=[1.0] * 7 + [-0.5]),
+        ValueError,
+        "multipliers[7] must be a finite number of at least 0, not -0.5",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=[float("nan")] * 8),
+        ValueError,
+        "multipliers[0] must be a finite number of at least 0, not nan",
     ),
     (
         lambda w: w.new_trainer(optimizer={"name": "sgd", 3: 0.9}),

@@ -36,7 +36,7 @@ from tlcore.layers import (
     ZeroPadding2D,
 )
 from tlcore.layers._arguments import ACTIVATIONS
-from tlcore.models import Functional, Sequential
+from tlcore.models import Model, Sequential
 
 NAMES = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if not name.startswith("_")
@@ -249,7 +249,9 @@ def test_poolings_and_concatenations() -> None:
     assert names_of(*layers) == ["MAX_POOL_2D", "AVERAGE_POOL_2D"]
 
     source = InputLayer((4, 4, 3), name="x")
-    model = Functional([source, Concatenate(name="all")], {"all": ["x", "x", "x"]}, ["x"], ["all"])
+    model = Model.from_layers(
+        None, [source, Concatenate(name="all")], {"all": ["x", "x", "x"]}, ["x"], ["all"]
+    )
     ((name, operator),) = operators(parsed(tflite_bytes(model)))
     assert name == "CONCATENATION" and operator.InputsLength() == 3
     joined = tflite.ConcatenationOptions()

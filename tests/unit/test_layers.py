@@ -10,7 +10,7 @@ from golden import make_structure
 
 from tlcore import Sequential, _core, layers
 from tlcore.layers import serialization
-from tlcore.models import Functional
+from tlcore.models import Model
 
 STORED = json.loads(make_structure.STORED.read_text(encoding="utf-8"))
 LAYERS = make_structure.some_layers(layers)
@@ -158,15 +158,15 @@ def test_a_layer_that_does_not_fit_its_input(make, message):
 
 def test_concatenate_in_models():
     found = [layers.InputLayer((4, 5, 2), name="x"), layers.Concatenate(3, name="both")]
-    model = Functional(found, {"both": ["x", "x"]}, ["x"], ["both"])
+    model = Model.from_layers(None, found, {"both": ["x", "x"]}, ["x"], ["both"])
     x = np.arange(40, dtype=np.float32).reshape(1, 4, 5, 2)
     assert np.array_equal(model(x), np.concatenate([x, x], -1))
     with pytest.raises(ValueError, match="axis must be the last one, 3 or -1, got 1"):
         wrong = [layers.InputLayer((4, 5, 2), name="x"), layers.Concatenate(1, name="both")]
-        Functional(wrong, {"both": ["x", "x"]}, ["x"], ["both"])
+        Model.from_layers(None, wrong, {"both": ["x", "x"]}, ["x"], ["both"])
     with pytest.raises(ValueError, match="takes two to 8 inputs, got 9"):
         many = [layers.InputLayer((4, 5, 2), name="x"), layers.Concatenate(name="both")]
-        Functional(many, {"both": ["x"] * 9}, ["x"], ["both"])
+        Model.from_layers(None, many, {"both": ["x"] * 9}, ["x"], ["both"])
 
 
 def test_poolings_by_hand():

@@ -177,6 +177,7 @@ class Dropout(Layer):
     Source: `keras.layers.Dropout`.
     """
 
+    _takes_training = True
     _neutral: ClassVar[Mapping[str, Only]] = {"noise_shape": NOTHING}
     _op: ClassVar[str] = "dropout"
 
@@ -193,9 +194,17 @@ class Dropout(Layer):
                 key="dropout seed",
             )
 
-    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+    def add_to(
+        self,
+        graph: _core.Graph,
+        inputs: list[int],
+        name: str | None = None,
+        *,
+        inference: bool = False,
+    ) -> int:
         """One dropout node."""
-        return graph.add(self._op, name or self.name, inputs, rate=self.rate)
+        name = name or self.name
+        return graph.add(self._op, name, inputs, inference=inference, rate=self.rate)
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""

@@ -14,7 +14,7 @@ _MOST_INPUTS = 8  # of a node of the core
 class Add(Layer):
     """The sum of two inputs of one shape.
 
-    It stands inside models that come from `tlcore.applications` or from a file.
+    Called with a list of two symbolic tensors; `a + b` is the same.
 
     Source: `keras.layers.Add`.
     """

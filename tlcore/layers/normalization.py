@@ -28,6 +28,7 @@ class BatchNormalization(Layer):
     """
 
     _has_weights = True
+    _takes_training = True
     _neutral: ClassVar[Mapping[str, Only]] = {
         "center": only(True),
         "scale": only(True),
@@ -63,12 +64,20 @@ class BatchNormalization(Layer):
             self._owner, "epsilon", epsilon, 1e-30, 1.0, "a number above 0 and below 1"
         )
 
-    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+    def add_to(
+        self,
+        graph: _core.Graph,
+        inputs: list[int],
+        name: str | None = None,
+        *,
+        inference: bool = False,
+    ) -> int:
         """One batch normalization node."""
         node = graph.add(
             "batch_normalization",
             name or self.name,
             inputs,
+            inference=inference,
             epsilon=self.epsilon,
             momentum=self.momentum,
         )

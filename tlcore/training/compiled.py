@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,7 @@ class Compiled:
         self.seed = next_seed() if seed is None else seed  # of dropout
         self._trained: set[int] = set()
         self.said_small_batch = False
+        self._shared: str | None = None
 
     def settle(self, model: Model) -> None:
         """Look at the network: which parameters train, and where the cut is."""
@@ -81,7 +82,8 @@ class Compiled:
             self.input_shape = tuple(nodes[0]["output_shape"])
             self.output_shape = tuple(nodes[-1]["output_shape"])
             self.nodes = nodes
-            self._blocks = [variable.parameters for variable in model.weights]
+            self._blocks = [variable.parameters for variable in model._tensors()]
+            self._shared = _trained_twice(model, self.flags)
             self._trains = [
                 variable
                 for variable, trains in zip(model._tensors(), self.flags, strict=True)
@@ -191,6 +193,14 @@ class Compiled:
         """Whether training ends with the moving averages as weights."""
         return "average" in self._arrays
 
+    def check_places(self) -> None:
+        """ValueError if a weight that trains is used in two places."""
+        if self._shared is not None:
+            raise ValueError(
+                f"The weight {self._shared!r} trains, and its layer is called twice: tlcore trains "
+                "a layer in one place only. Set its trainable to False, or use two layers."
+            )
+
     def check_memory(self, rows: int) -> None:
         """MemoryError if training with batches of so many rows needs more than there is."""
         if rows <= self._fitting:
@@ -284,6 +294,16 @@ class Compiled:
             metric_list(config.get("metrics")),
             seed,
         )
+
+
+def _trained_twice(model: Model, flags: Sequence[bool]) -> str | None:
+    """The path of a weight that trains in two places; None if there is none."""
+    seen: set[Variable] = set()
+    for variable, trains in zip(model._tensors(), flags, strict=True):
+        if trains and variable in seen:
+            return variable.path
+        seen.add(variable)
+    return None
 
 
 def _gigabytes(count: int) -> str:

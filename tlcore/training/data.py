@@ -297,7 +297,7 @@ class IteratorSource(Source):
 
     @property
     def batch_size(self) -> int:
-        return min(self.iterator.batch_size, self.iterator.n)  # asking [0] would use up draws
+        return min(self.iterator.batch_size, self.iterator.n)  # asking for a batch would draw one
 
     def picture_shape(self) -> tuple[int, ...]:
         return tuple(self.iterator.image_shape)

@@ -272,6 +272,7 @@ class Trainer(Compiling):
     @staticmethod
     def _prepare_for(compiled: Compiled, rows: int) -> None:
         """Before the first batch: is there memory for it, and is it large enough?"""
+        compiled.check_places()
         compiled.check_memory(rows)
         if compiled.said_small_batch:
             return
