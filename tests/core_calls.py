@@ -185,8 +185,14 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
         },
     ),
     "Trainer.train_batch": (
-        lambda w, **a: w.new_trainer().train_batch(**a),
-        lambda w: {"x": w.x, "y": w.y, "sample_weight": w.weights, "learning_rate": 0.0},
+        lambda w, **a: w.new_trainer(optimizer={"name": "sgd", "momentum": 0.5}).train_batch(**a),
+        lambda w: {
+            "x": w.x,
+            "y": w.y,
+            "sample_weight": w.weights,
+            "learning_rate": 0.0,
+            "momentum": 0.25,
+        },
     ),
     "Trainer.evaluate_batch": (
         lambda w, **a: w.trainer.evaluate_batch(**a),
@@ -198,6 +204,19 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
     "Trainer.set_state": (
         lambda w, **a: w.trainer.set_state(**a),
         lambda w: dict(zip(("iterations", "slots"), w.trainer.get_state(), strict=True)),
+    ),
+    "logistic_regression": (
+        lambda w, **a: _core.logistic_regression(**a),
+        lambda w: {
+            "features": w.x,
+            "labels": w.y.astype(int),
+            "outputs": 3,
+            "l2": 0.1,
+            "sample_weight": w.weights,
+            "start": np.zeros((w.x.shape[1] + 1, 3)),
+            "tolerance": 1e-6,
+            "max_iterations": 100,
+        },
     ),
     "pixels_to_float": (
         lambda w, **a: _core.pixels_to_float(**a),

@@ -233,8 +233,13 @@ class Trainer:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         learning_rate: float = 0.001,
+        momentum: float | None = None,
     ) -> tuple[float, FloatArray]:
-        """One step. Returns the loss before it and the outputs (with dropout applied)."""
+        """One step. Returns the loss before it and the outputs (with dropout applied).
+
+        `momentum`: SGD's from now on; None leaves it. ValueError where the trainer was made with 0
+        and it is above.
+        """
     def evaluate_batch(
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, FloatArray]:
@@ -259,6 +264,37 @@ class Trainer:
         accumulation; then the average with EMA.
         """
     def set_state(self, iterations: int, slots: Sequence[ArrayLike]) -> None: ...
+
+class LogisticRegression(TypedDict):
+    """What `logistic_regression` found; float64."""
+
+    weights: NDArray[np.float64]  # (width, outputs)
+    bias: NDArray[np.float64]  # (outputs,)
+    probabilities: NDArray[np.float64]  # (rows, outputs), of rows of weight 0 too
+    value: float  # what was minimised
+    loss: float  # without the penalty
+    iterations: int
+    converged: bool
+
+def logistic_regression(
+    features: ArrayLike,
+    labels: ArrayLike,
+    outputs: int,
+    l2: float,
+    *,
+    sample_weight: ArrayLike | None = None,
+    start: ArrayLike | None = None,
+    tolerance: float = 1e-6,
+    max_iterations: int = 1000,
+) -> LogisticRegression:
+    """The minimum of: mean cross-entropy, weighed by `sample_weight`, + l2 / 2 * |weights|^2.
+
+    features (rows, width) float32; labels (rows,) integers below `outputs`, or 0 and 1 for the
+    sigmoid of one output; rows of weight 0 are not learned from; start (width + 1, outputs):
+    weights, then bias. scikit-learn's LogisticRegression(C=1 / (l2 * rows)). In double; the
+    result depends neither on the number of threads nor on time. ValueError, TypeError: an
+    argument that does not fit.
+    """
 
 def pixels_to_float(
     dst: FloatArray, src: NDArray[np.uint8], divide: float, scale: float, offset: float

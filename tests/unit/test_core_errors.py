@@ -70,6 +70,7 @@ INTEGER_ARGUMENTS = {
     "Network.memory": "stop",
     "Trainer": "seed",
     "Trainer.set_state": "iterations",
+    "logistic_regression": "outputs",
     "set_num_threads": "n",
     "fail_allocation": "n",
 }
@@ -146,6 +147,9 @@ def test_sequences_name_their_argument(world: World, name: str, argument: str, k
         ("Trainer adam", "epsilon"),
         ("Trainer adam", "ema_momentum"),
         ("Trainer.train_batch", "learning_rate"),
+        ("Trainer.train_batch", "momentum"),
+        ("logistic_regression", "l2"),
+        ("logistic_regression", "tolerance"),
         ("pixels_to_float", "divide"),
         ("pixels_to_float", "scale"),
         ("pixels_to_float", "offset"),
@@ -499,6 +503,16 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         TypeError,
         "slot 0 must hold real numbers",
     ),
+    (
+        lambda w: w.trainer.train_batch(w.x, w.y, momentum=0.5),
+        ValueError,
+        "momentum must be from 0 to 1, of an SGD, not 0.5",
+    ),
+    (
+        lambda w: w.new_trainer(optimizer={"name": "sgd"}).train_batch(w.x, w.y, momentum=0.5),
+        ValueError,
+        "momentum=0.5 needs a model that was compiled with a momentum above 0",
+    ),
     # functions
     (
         lambda w: _core.pixels_to_float(w.floats.astype(float), w.pixels, 1, 1, 0),
@@ -519,6 +533,36 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         lambda w: _core.pixels_to_float(w.floats[:5], w.pixels, 1, 1, 0),
         ValueError,
         "dst must hold as many numbers as src, 6, not 5",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x[0], w.y.astype(int), 3, 1),
+        ValueError,
+        "features must have 2 axes, (rows, width), not 1",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, w.y, 3, 1),
+        TypeError,
+        "labels must hold integers, not dtype('float32')",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1], 3, 1),
+        ValueError,
+        "labels must have the shape (5,), one a row",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1, 2, 3, 0], 3, 1),
+        ValueError,
+        "labels must be from 0 to 2, but label 3 is 3",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1, 2, 1, 0], 3, 1, start=np.zeros((2, 3))),
+        ValueError,
+        "start must have the shape (3, 3): weights, then the bias",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1, 2, 1, 0], 3, -1),
+        ValueError,
+        "l2 must be a number of at least 0, not -1",
     ),
     (lambda w: _core.pixels_to_float([], w.pixels, 1, 1, 0), TypeError, "must be numpy.ndarray"),
     (lambda w: _core.set_num_threads(0), ValueError, "n must be an integer from 1"),

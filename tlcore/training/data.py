@@ -228,8 +228,17 @@ class ArraySource(Source):
         """The shape of the whole array, as the user gave it."""
         return self._x.shape
 
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self._x)
+
     def picture_shape(self) -> tuple[int, ...]:
         return self._x.shape[1:]
+
+    def pick(self, indices: Array) -> Batch:
+        """The batch of these rows, whatever the order of the passes is."""
+        return self._batch_of(indices, len(indices))
 
     def batch(self, i: int) -> Batch:
         if i == 0 and self._shuffle is True:
@@ -242,9 +251,12 @@ class ArraySource(Source):
             rows = np.random.permutation(stop - start) + start
         else:
             rows = slice(start, stop)
-        indices = np.arange(start, stop) if isinstance(rows, slice) else rows
+        return self._batch_of(rows, stop - start)
+
+    def _batch_of(self, rows: Any, size: int) -> Batch:
+        indices = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
         return Batch(
-            _Rows(self._x, rows, stop - start),  # type: ignore[arg-type]
+            _Rows(self._x, rows, size),  # type: ignore[arg-type]
             None if self._y is None else self._y[rows],
             None if self._sample_weight is None else self._sample_weight[rows],
             self._keys(indices.tolist()),
@@ -290,8 +302,16 @@ class IteratorSource(Source):
     def picture_shape(self) -> tuple[int, ...]:
         return tuple(self.iterator.image_shape)
 
+    @property
+    def rows(self) -> int:
+        """How many pictures there are."""
+        return self.iterator.n
+
     def batch(self, i: int) -> Batch:
-        indices = self.iterator.batch_indices(i)
+        return self.pick(self.iterator.batch_indices(i))
+
+    def pick(self, indices: Array) -> Batch:
+        """The batch of these pictures; neither order nor draws of the iterator change."""
         keys: Sequence[Hashable] | None = None
         if self.scope is Source.ALWAYS:
             keys = self.iterator.keys(indices)

@@ -262,7 +262,7 @@ class Trainer(Compiling):
         before = prefix.stamp()
         with self._between_steps:
             loss, outputs = trainer.train_batch(
-                features, targets, weights, learning_rate=compiled.optimizer.learning_rate
+                features, targets, weights, **compiled.optimizer.step_settings()
             )
         prefix.absorb_step(before)
         compiled.optimizer.count_batches(trainer.iterations)
