@@ -170,6 +170,9 @@ soak: build ## 2,000 forks, hundreds of interruptions and kills, ten minutes of 
 	$(DEV)/python tests/soak/interruptions.py
 	$(DEV)/python tests/soak/soak.py --minutes 10
 
+learn: build ## MobileNetV2 learns ten kinds of drawings from nothing (two minutes)
+	TLCORE_LEARN=1 $(DEV)/pytest -s tests/test_learning.py
+
 coverage: build ## lines and branches that the tests run, C and Python, a line for each room
 	$(DEV)/python tests/coverage_report.py
 
@@ -214,4 +217,4 @@ clean: ## remove what was built, but not the environments
 	rm -rf build build-* dist *.egg-info tlcore/_lib tlcore/*.so .venv/*/built .venv/*/ready
 
 .PHONY: help demo build test test-c lint format notebooks parity sanitize sanitize-c sanitize-address \
-  sanitize-thread fuzz faults soak coverage matrix bench choices clean
+  sanitize-thread fuzz faults soak learn coverage matrix bench choices clean

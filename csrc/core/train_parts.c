@@ -24,6 +24,7 @@ typedef struct norm {
     float *inverse;              /* 1 / sqrt(variance + epsilon) */
     float *offset, *slope;       /* of the gradient, where statistics are the batch's */
     float *variance;
+    float momentum;
 } norm;
 
 typedef struct part {
@@ -150,6 +151,14 @@ tl_parts_create(tl_parts **out, const tl_parts_plan *plan)
         goto done;
     }
     mark_trained(all, plan->trainable);
+    for (size_t u = 1; u < all->plan.count; u++) {
+        if (all->plan.units[u].norm != TL_NONE) {
+            const tl_node *node = node_of(all, all->plan.units[u].norm);
+            all->norms[u].momentum = plan->momentums != NULL
+                                         ? plan->momentums[node->first_param]
+                                         : node->batch_normalization.momentum;
+        }
+    }
     TL_TRY(lay_norms(all));
     TL_TRY(tl_arena_create(&all->packed, all->plan.packed_bytes));
 
@@ -1102,7 +1111,7 @@ tl_parts_move_statistics(const tl_parts *parts)
             continue;
         }
         const tl_node *node = node_of(parts, unit->norm);
-        const float keep = node->batch_normalization.momentum;
+        const float keep = parts->norms[u].momentum;
         float *mean = tl_network_tensor(parts->network, node->first_param + 2)->data;
         float *variance = tl_network_tensor(parts->network, node->first_param + 3)->data;
         for (size_t c = 0; c < unit->channels; c++) {

@@ -23,6 +23,7 @@ typedef struct tl_parts_plan {
     size_t logits;
     const bool *needed;    /* one a node: it leads to the logits */
     const bool *trainable; /* one a parameter */
+    const float *momentums; /* of batch norms, one a parameter; NULL: the graph's */
     tl_loss loss;
     tl_function output; /* what the user sees of the logits */
 } tl_parts_plan;
