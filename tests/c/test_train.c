@@ -546,7 +546,7 @@ large_graph(tl_graph **out)
     TL_TRY(add_node(graph, &x, stem, "stem", x, TL_NONE));
     TL_TRY(add_node(graph, &x, norm, "stem_BN", x, TL_NONE));
     for (int i = 0; i < 4; i++) {
-        char name[16];
+        char name[24];
         (void)snprintf(name, sizeof name, "depthwise%d", i);
         TL_TRY(add_node(graph, &x, depthwise, name, x, TL_NONE));
     }

@@ -10,7 +10,7 @@
 #include "kernels/training.h"
 #include "reference_training.h"
 
-enum { CASES = 400, MOST_PRODUCTS = 1500000, MOST_BLOCKS = 40 };
+enum { CASES = 250, MOST_PRODUCTS = 1500000, MOST_BLOCKS = 40 };
 
 static const char *const isas[] = {"sse41", "avx2", "avx512"};
 static const double UNIT = 0x1p-24;
