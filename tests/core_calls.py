@@ -169,25 +169,54 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
             "from_logits": False,
             "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
             "seed": 2**63 - 1,
+            "multipliers": [1.0, 0.5, 0.0, 2.0, 1.0, 1.0, 0.25, 1.0],
         },
     ),
     "Trainer adam": (
         lambda w, **a: w.new_trainer(optimizer={"name": "adam", **a}),
-        lambda w: {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+        lambda w: {
+            "beta_1": 0.9,
+            "beta_2": 0.999,
+            "epsilon": 1e-7,
+            "gradient_accumulation_steps": 2,
+            "use_ema": True,
+            "ema_momentum": 0.5,
+            "ema_overwrite_frequency": 3,
+        },
     ),
     "Trainer.train_batch": (
-        lambda w, **a: w.new_trainer().train_batch(**a),
-        lambda w: {"x": w.x, "y": w.y, "sample_weight": w.weights, "learning_rate": 0.0},
+        lambda w, **a: w.new_trainer(optimizer={"name": "sgd", "momentum": 0.5}).train_batch(**a),
+        lambda w: {
+            "x": w.x,
+            "y": w.y,
+            "sample_weight": w.weights,
+            "learning_rate": 0.0,
+            "momentum": 0.25,
+        },
     ),
     "Trainer.evaluate_batch": (
         lambda w, **a: w.trainer.evaluate_batch(**a),
         lambda w: {"x": w.x, "y": w.y, "sample_weight": w.weights},
     ),
+    "Trainer.apply_averages": (lambda w: w.new_trainer().apply_averages(), lambda w: {}),
     "Trainer.iterations": (lambda w: w.trainer.iterations, lambda w: {}),
     "Trainer.get_state": (lambda w: w.trainer.get_state(), lambda w: {}),
     "Trainer.set_state": (
         lambda w, **a: w.trainer.set_state(**a),
         lambda w: dict(zip(("iterations", "slots"), w.trainer.get_state(), strict=True)),
+    ),
+    "logistic_regression": (
+        lambda w, **a: _core.logistic_regression(**a),
+        lambda w: {
+            "features": w.x,
+            "labels": w.y.astype(int),
+            "outputs": 3,
+            "l2": 0.1,
+            "sample_weight": w.weights,
+            "start": np.zeros((w.x.shape[1] + 1, 3)),
+            "tolerance": 1e-6,
+            "max_iterations": 100,
+        },
     ),
     "pixels_to_float": (
         lambda w, **a: _core.pixels_to_float(**a),
@@ -217,7 +246,7 @@ NODES: dict[str, dict[str, Any]] = {
         "padding": "same",
         "use_bias": True,
     },
-    "batch_normalization": {"epsilon": 0.5},
+    "batch_normalization": {"epsilon": 0.5, "momentum": 0.25},
     "relu": {"max_value": 1.5},
     "activation": {"function": "sigmoid"},
     "zero_padding2d": {"padding": ((1, 2), (3, 4))},
@@ -226,6 +255,9 @@ NODES: dict[str, dict[str, Any]] = {
     "flatten": {},
     "dense": {"units": 5, "use_bias": False},
     "dropout": {"rate": 0.5},
+    "spatial_dropout2d": {"rate": 0.5},
+    "max_pooling2d": {"pool_size": (2, 1), "strides": (1, 2), "padding": "same"},
+    "average_pooling2d": {"pool_size": (2, 2), "strides": (2, 2), "padding": "valid"},
 }
 
 

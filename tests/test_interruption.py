@@ -28,7 +28,7 @@ import pytest
 from soak import interruptions as soak
 
 import tlcore
-from tlcore import export, weights
+from tlcore import export, saving, weights
 from tlcore.callbacks import Callback, ModelCheckpoint
 from tlcore.preprocessing.image import _reading, save_img
 from tlcore.saving import _files
@@ -95,6 +95,45 @@ def test_ctrl_c_in_a_hook_of_fit(hook: str, ctrl_c: None, monkeypatch: pytest.Mo
         model.compile(optimizer="sgd", loss="categorical_crossentropy")  # no lock is held
     assert history.epoch == [0, 1]
     assert model.history is history
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_train_batch_end"])
+def test_ctrl_c_leaves_the_last_finished_batch(hook: str, ctrl_c: None, tmp_path: Path) -> None:
+    """Its weights, not their averages; and what is saved then trains on as if nothing happened."""
+    x, y = np.random.RandomState(0).rand(20, 16, 16, 3), np.eye(2)[[0, 1] * 10]
+    done = 3 if hook == "on_train_batch_begin" else 4
+
+    def trained(batches: int) -> tlcore.models.Model:
+        tlcore.utils.set_random_seed(1)
+        model = soak.model()
+        optimizer = tlcore.optimizers.Adam(
+            use_ema=True, ema_overwrite_frequency=2, gradient_accumulation_steps=3
+        )
+        model.compile(optimizer, "categorical_crossentropy")
+        for i in range(batches):
+            model.train_on_batch(x[4 * i : 4 * i + 4], y[4 * i : 4 * i + 4])
+        return model
+
+    def assert_alike(one: tlcore.models.Model, other: tlcore.models.Model) -> None:
+        assert one.optimizer_state()[0] == other.optimizer_state()[0]
+        assert one.optimizer is not None and other.optimizer is not None
+        assert one.optimizer.iterations == other.optimizer.iterations
+        for ours, theirs in zip(
+            [*one.get_weights(), *one.optimizer_state()[1]],
+            [*other.get_weights(), *other.optimizer_state()[1]],
+            strict=True,
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+    model, expected = trained(0), trained(done)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, batch_size=4, shuffle=False, verbose=0, callbacks=[Interrupts(hook, at=3)])
+    assert_alike(model, expected)
+    model.save(tmp_path / "m.h5")
+    again = saving.load_model(tmp_path / "m.h5")
+    for one in (model, again, expected):
+        one.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+        assert_alike(one, model)
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict"])

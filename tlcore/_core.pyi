@@ -16,6 +16,27 @@ class ParameterSpec(TypedDict):
     shape: tuple[int, ...]
     trainable: bool
 
+Activation = Literal[
+    "linear",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "softmax",
+    "tanh",
+    "elu",
+    "selu",
+    "softplus",
+    "softsign",
+    "silu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_silu",
+    "leaky_relu",
+    "exponential",
+    "mish",
+    "log_softmax",
+]
+
 class Node(TypedDict):
     """One node of a graph. Shapes are those of one image, without the batch axis."""
 
@@ -24,6 +45,7 @@ class Node(TypedDict):
     inputs: tuple[int, ...]
     output_shape: tuple[int, ...]
     attributes: dict[str, Any]
+    inference: bool  # called with training=False
     parameters: tuple[ParameterSpec, ...]
 
 class Step(TypedDict):
@@ -31,8 +53,9 @@ class Step(TypedDict):
 
     `inputs` are indices into the list, -1 is the value at `start`. `kernel` and `bias` are
     float32 with batch norm folded in: HWIO, (h, w, channels, 1) for depthwise, (in, out) for
-    dense. `padding` is ((top, bottom), (left, right)). A second input is a residual that is
-    added after the bias.
+    dense. `window` is the size of a convolution's kernel or of a pooling, (1, 1) elsewhere.
+    `padding` is ((top, bottom), (left, right)). A second input is a residual that is added after
+    the bias; a concatenate puts all its inputs together along the last axis.
     """
 
     op: Literal[
@@ -46,6 +69,9 @@ class Step(TypedDict):
         "global_average_pooling2d",
         "global_max_pooling2d",
         "flatten",
+        "concatenate",
+        "max_pooling2d",
+        "average_pooling2d",
     ]
     name: str
     inputs: tuple[int, ...]
@@ -53,29 +79,47 @@ class Step(TypedDict):
     output_shape: tuple[int, ...]
     kernel: FloatArray | None
     bias: FloatArray | None
+    window: tuple[int, int]
     strides: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]
-    activation: Literal["linear", "relu", "relu6", "sigmoid", "softmax"]
+    activation: Activation
 
 class Graph:
     """Nodes in topological order. Node 0 is the input; the last node is the output."""
 
     def __init__(self, input_shape: Sequence[int], name: str = "input") -> None: ...
-    def add(self, op: str, name: str, inputs: Sequence[int], **attributes: Any) -> int:
+    def add(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[int],
+        *,
+        inference: bool = False,
+        **attributes: Any,
+    ) -> int:
         """Append a node and return its index.
+
+        With `inference`, batch norm uses its stored statistics and dropout passes values through
+        also while training.
 
         conv2d(filters, kernel_size, strides=(1, 1), padding="valid"|"same", use_bias=True)
         depthwise_conv2d(kernel_size, strides=(1, 1), padding="valid"|"same", use_bias=True)
-        batch_normalization(epsilon=1e-3)
-        relu(max_value=None)            activation(function="relu"|"sigmoid"|"softmax")
+        batch_normalization(epsilon=1e-3, momentum=0.99)
+        relu(max_value=None)            activation(function=one of Activation)
         add()                           zero_padding2d(padding=((t, b), (l, r)))
+        concatenate(), of 2 to 8 inputs along the last axis
+        max_pooling2d(pool_size, strides, padding="valid"|"same")   average_pooling2d(the same)
         global_average_pooling2d(keepdims=False)   global_max_pooling2d(keepdims=False)
-        flatten()                       dense(units, use_bias=True)     dropout(rate)
+        flatten()                       dense(units, use_bias=True)
+        dropout(rate)                   spatial_dropout2d(rate)
 
         ValueError: an unknown op, a repeated name, a bad attribute, shapes that do not fit.
         """
-    def extend(self, other: Graph, input: int) -> int:
-        """Append a copy of `other`, its input replaced by node `input`; the index of its output."""
+    def extend(self, other: Graph, input: int, inference: bool = False) -> int:
+        """Append a copy of `other`, its input replaced by node `input`; the index of its output.
+
+        `inference` sets the flag of every copied node; otherwise each keeps its own.
+        """
     @property
     def nodes(self) -> list[Node]: ...
     def __len__(self) -> int: ...
@@ -114,9 +158,18 @@ def set_tensors(values: Sequence[tuple[Parameters, int, ArrayLike]]) -> None:
     """
 
 class Network:
-    """A graph bound to the parameters of its nodes, in node order."""
+    """A graph bound to the parameters of its nodes, in node order.
 
-    def __init__(self, graph: Graph, parameters: Sequence[Parameters]) -> None: ...
+    The tensors of `parameters` are taken block after block. With `picks`, one index for each of
+    the graph's tensors, the i-th is `picks[i]` of the block `parameters[i]`.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Sequence[Parameters],
+        picks: Sequence[int] | None = None,
+    ) -> None: ...
     @property
     def prefix_runs(self) -> int:
         """Images that have been carried through the network from its input so far."""
@@ -180,8 +233,13 @@ class Trainer:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         learning_rate: float = 0.001,
+        momentum: float | None = None,
     ) -> tuple[float, FloatArray]:
-        """One step. Returns the loss before it and the outputs (with dropout applied)."""
+        """One step. Returns the loss before it and the outputs (with dropout applied).
+
+        `momentum`: SGD's from now on; None leaves it. ValueError where the trainer was made with 0
+        and it is above.
+        """
     def evaluate_batch(
         self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> tuple[float, FloatArray]:
@@ -206,6 +264,37 @@ class Trainer:
         accumulation; then the average with EMA.
         """
     def set_state(self, iterations: int, slots: Sequence[ArrayLike]) -> None: ...
+
+class LogisticRegression(TypedDict):
+    """What `logistic_regression` found; float64."""
+
+    weights: NDArray[np.float64]  # (width, outputs)
+    bias: NDArray[np.float64]  # (outputs,)
+    probabilities: NDArray[np.float64]  # (rows, outputs), of rows of weight 0 too
+    value: float  # what was minimised
+    loss: float  # without the penalty
+    iterations: int
+    converged: bool
+
+def logistic_regression(
+    features: ArrayLike,
+    labels: ArrayLike,
+    outputs: int,
+    l2: float,
+    *,
+    sample_weight: ArrayLike | None = None,
+    start: ArrayLike | None = None,
+    tolerance: float = 1e-6,
+    max_iterations: int = 1000,
+) -> LogisticRegression:
+    """The minimum of: mean cross-entropy, weighed by `sample_weight`, + l2 / 2 * |weights|^2.
+
+    features (rows, width) float32; labels (rows,) integers below `outputs`, or 0 and 1 for the
+    sigmoid of one output; rows of weight 0 are not learned from; start (width + 1, outputs):
+    weights, then bias. scikit-learn's LogisticRegression(C=1 / (l2 * rows)). In double; the
+    result depends neither on the number of threads nor on time. ValueError, TypeError: an
+    argument that does not fit.
+    """
 
 def pixels_to_float(
     dst: FloatArray, src: NDArray[np.uint8], divide: float, scale: float, offset: float

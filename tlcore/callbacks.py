@@ -6,6 +6,7 @@ loop of `fit`.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "ModelCheckpoint",
+    "OneCycle",
     "ProgbarLogger",
 ]
 
@@ -602,6 +604,119 @@ class ModelCheckpoint(MonitorCallback):
     def _say(self, text: str) -> None:
         if self.verbose > 0:
             print(text, flush=True)
+
+
+class OneCycle(Callback):
+    """One rise and one long fall of the learning rate, batch by batch, in half waves of a cosine.
+
+    Args:
+        max_learning_rate: the top of the rise.
+        total_steps: batches of the whole cycle, after which the rate stays at its end; None: all
+            of the `fit`.
+        warmup: the share of the steps that rise, from 0 to 1.
+        start_divisor: the first rate is max_learning_rate / start_divisor.
+        end_divisor: the last rate is the first one / end_divisor.
+        momentum: (most, least) of an SGD with momentum: it falls while the rate rises and rises
+            while it falls; None leaves it alone.
+
+    The rate of a step follows from its number alone, so that a `fit` with `initial_epoch` goes on
+    where another one ended. The logs of each epoch hold the last 'learning_rate'. Afterwards the
+    optimizer keeps the rate and the momentum of the end.
+
+    Raises ValueError for numbers out of range, where nobody knows how many steps `fit` has and
+    total_steps is None, and for momentum without an SGD that has one.
+    Sources: Smith, Topin, arXiv:1708.07120; the numbers are those of
+    `torch.optim.lr_scheduler.OneCycleLR` with its arguments pct_start, div_factor,
+    final_div_factor and max_momentum, base_momentum.
+    """
+
+    def __init__(
+        self,
+        max_learning_rate: float,
+        total_steps: int | None = None,
+        warmup: float = 0.3,
+        start_divisor: float = 25.0,
+        end_divisor: float = 1e4,
+        momentum: tuple[float, float] | None = None,
+    ) -> None:
+        self.max_learning_rate = real("OneCycle", "max_learning_rate", max_learning_rate, 0.0)
+        self.total_steps = (
+            None if total_steps is None else whole("OneCycle", "total_steps", total_steps, 1)
+        )
+        self.warmup = real("OneCycle", "warmup", warmup, 0.0, 1.0)
+        self.start_divisor = real("OneCycle", "start_divisor", start_divisor, 1.0)
+        self.end_divisor = real("OneCycle", "end_divisor", end_divisor, 1.0)
+        self.momentum = None
+        if momentum is not None:
+            if not isinstance(momentum, (tuple, list)) or len(momentum) != 2:
+                raise ValueError(f"OneCycle: momentum must be (most, least), got {momentum!r}.")
+            most = real("OneCycle", "momentum", momentum[0], 0.0, 1.0, open_high=True)
+            least = real("OneCycle", "momentum", momentum[1], 0.0, most)
+            if least == 0.0:
+                raise ValueError(f"OneCycle: momentum must stay above 0, got {momentum!r}.")
+            self.momentum = (most, least)
+        self._steps = 0
+        self._batches = 0
+        self._epoch = 0
+
+    def learning_rate_at(self, step: int) -> float:
+        """The rate of step `step`, from 0. RuntimeError before the number of steps is known."""
+        first = self.max_learning_rate / self.start_divisor
+        return self._between(step, first, self.max_learning_rate, first / self.end_divisor)
+
+    def momentum_at(self, step: int) -> float | None:
+        """The momentum of step `step`; None if it is left alone."""
+        if self.momentum is None:
+            return None
+        most, least = self.momentum
+        return self._between(step, most, least, most)
+
+    def _between(self, step: int, first: float, middle: float, last: float) -> float:
+        steps = self.total_steps or self._steps
+        if not steps:
+            raise RuntimeError("OneCycle: the number of steps is known once fit has begun.")
+        top = self.warmup * steps - 1
+        if step <= top:
+            return _half_wave(first, middle, step / top if top > 0 else 1.0)
+        fall = steps - 1 - max(top, 0.0)
+        return _half_wave(
+            middle, last, min(1.0, (step - max(top, 0.0)) / fall) if fall > 0 else 0.0
+        )
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        params = self.params or {}
+        batches, epochs = params.get("steps"), params.get("epochs")
+        if not batches and (self.total_steps is None or (epochs or 1) > 1):
+            raise ValueError(
+                "OneCycle: how many batches an epoch has is not known for this data; pass "
+                "steps_per_epoch to fit."
+            )
+        self._batches = batches or 0
+        self._steps = self._batches * (epochs or 1)
+        optimizer = self.model.optimizer
+        if self.momentum is not None and not getattr(optimizer, "momentum", 0.0):
+            raise ValueError(
+                f"OneCycle: momentum={self.momentum} needs an SGD that is compiled with a momentum "
+                f"above 0, got {optimizer!r}."
+            )
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        step = self._epoch * self._batches + batch
+        self.model.optimizer.learning_rate = self.learning_rate_at(step)
+        momentum = self.momentum_at(step)
+        if momentum is not None:
+            self.model.optimizer.momentum = momentum
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = self.model.optimizer.learning_rate
+
+
+def _half_wave(first: float, last: float, share: float) -> float:
+    return last + (first - last) / 2 * (1 + math.cos(math.pi * share))
 
 
 def _ordered(logs: Mapping[str, Any] | None) -> dict[str, Any]:

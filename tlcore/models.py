@@ -2,6 +2,10 @@
 
     Sequential([base, GlobalAveragePooling2D(), Dense(3, activation="softmax")])
 
+    x = Input((224, 224, 3))
+    y = Dense(3, activation="softmax")(GlobalAveragePooling2D()(base(x, training=False)))
+    Model(x, y)
+
 A model that holds another one has a flat graph: the inner model's nodes stand in it, and both
 models' networks use the same `_core.Parameters`, so weights are shared and never copied.
 """
@@ -10,20 +14,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tlcore import _core
 from tlcore.layers import _arguments as arguments
-from tlcore.layers import _assembly
-from tlcore.layers.core import Dropout
+from tlcore.layers import _assembly, _symbolic
+from tlcore.layers._assembly import Call
+from tlcore.layers._symbolic import KerasTensor
 from tlcore.layers.input_layer import InputLayer
-from tlcore.layers.layer import FloatArray, Layer, Shape, Variable
+from tlcore.layers.layer import Layer, Shape, Variable
 from tlcore.layers.normalization import BatchNormalization
 from tlcore.training.trainer import Trainer
 from tlcore.utils.locks import building
@@ -48,6 +52,8 @@ def __getattr__(name: str) -> Any:
 class Model(Trainer, Layer):
     """Layers in a graph: what `Sequential` and `Functional` have in common.
 
+    `Model(inputs, outputs)` makes a `Functional` of the layers between two symbolic tensors.
+
     Attributes:
         class_indices: class name -> index; set by `fit`, kept in saved files.
         reader: how pictures are read for `predict_image`; set by `fit`, kept in saved files.
@@ -55,22 +61,28 @@ class Model(Trainer, Layer):
 
     _has_weights = True
     _holds_layers = True
+    _takes_training = True
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Refuse Model(inputs, outputs)."""
-        if cls is Model:
-            raise ValueError(
-                "tlcore has no Model(inputs, outputs): stack layers with tlcore.Sequential([...])."
-            )
-        return super().__new__(cls)
+        """Model(inputs, outputs) is a `Functional`."""
+        made = super().__new__(Functional if cls is Model else cls)
+        return cast("Self", made)
 
-    def __init__(self, name: str | None = None, *, trainable: bool = True) -> None:
-        Layer.__init__(self, name=name, trainable=trainable)
+    # Its arguments are those of Functional, which Model(...) makes.
+    def __init__(
+        self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any
+    ) -> None:
+        raise NotImplementedError
+
+    def _begin(self, name: str | None) -> None:
+        """What every model starts with."""
+        Layer.__init__(self, name=name)
         self.class_indices: dict[str, int] | None = None
         self.reader: dict[str, Any] | None = None
         self._input_range: tuple[float, float] | None = None
         self._graph: _core.Graph | None = None
         self._inner_graphs: list[_core.Graph] = []  # those that self._graph was made from
+        self._symbols: list[KerasTensor] | None = None  # what each call makes
         self._network: _core.Network | None = None
         Trainer.__init__(self)
 
@@ -81,9 +93,65 @@ class Model(Trainer, Layer):
         inbound: Mapping[str, Sequence[str]],
         input_layers: Sequence[str],
         output_layers: Sequence[str],
+        inference: Collection[str] = (),
     ) -> Functional:
-        """A `Functional` model from its layers and the names of the layers that feed each."""
-        return Functional(layers, inbound, input_layers, output_layers, name=name)
+        """A `Functional` model from its layers and the names of the layers that feed each.
+
+        Args:
+            name: the model's name; None makes one.
+            layers: all layers, in any order, with exactly one `InputLayer`.
+            inbound: layer name -> names of the layers that feed it, in their order.
+            input_layers, output_layers: the one name of each.
+            inference: names of the layers that are called with training=False.
+
+        Raises:
+            ValueError: names repeat or are unknown, wires form a ring, a layer leads nowhere,
+                there is more than one input or output, or shapes do not fit.
+        """
+        model = Functional.__new__(Functional)
+        model._begin(name)
+        owner = model._owner
+        if len(input_layers) != 1 or len(output_layers) != 1:
+            raise ValueError(
+                f"{owner} must have one input and one output, got "
+                f"{len(input_layers)} and {len(output_layers)}."
+            )
+        ordered = _in_order(owner, layers, inbound, output_layers[0])
+        inputs = [layer for layer in ordered if isinstance(layer, InputLayer)]
+        if [layer.name for layer in inputs] != list(input_layers) or ordered[0] is not inputs[0]:
+            raise ValueError(f"{owner} must begin with its one InputLayer {input_layers[0]!r}.")
+        places = {layer.name: i for i, layer in enumerate(ordered)}
+        model._set_calls(
+            [
+                Call(
+                    layer,
+                    tuple(places[feed] for feed in inbound.get(layer.name, ())),
+                    layer.name in inference,
+                )
+                for layer in ordered
+            ],
+            ordered,
+        )
+        return model
+
+    @staticmethod
+    def from_calls(name: str | None, calls: Sequence[Call]) -> Functional:
+        """A `Functional` model from its calls: the `InputLayer` first, the output last.
+
+        Each call stands behind those that feed it, and all lead to the last one.
+
+        Raises:
+            ValueError: shapes do not fit, or two layers have one name.
+        """
+        model = Functional.__new__(Functional)
+        model._begin(name)
+        layers = list(dict.fromkeys(call.layer for call in calls))
+        if _assembly.call_order(calls) == list(range(len(calls))):
+            layers = _assembly.layer_order(calls)
+        if len({layer.name for layer in layers}) < len(layers):
+            raise ValueError(f"{model._owner} has two layers of one name; names must differ.")
+        model._set_calls(calls, layers)
+        return model
 
     # --- layers -------------------------------------------------------------------------------
 
@@ -98,9 +166,66 @@ class Model(Trainer, Layer):
         raise NotImplementedError
 
     @property
-    def inbound(self) -> dict[str, list[str]]:
-        """Layer name -> names of the layers that feed it."""
+    def calls(self) -> list[Call]:
+        """The places of the layers, in the order of the graph; the input is the first.
+
+        Raises:
+            ValueError: the input shape is unknown.
+        """
         raise NotImplementedError
+
+    @property
+    def inbound(self) -> dict[str, list[str]]:
+        """Layer name -> names of the layers that feed it where it is first called."""
+        raise NotImplementedError
+
+    def _uses(self) -> list[tuple[Layer, bool]]:
+        """The layers but the input, as often as they are called, and whether in inference mode."""
+        raise NotImplementedError
+
+    def symbolic_tensors(self) -> list[KerasTensor]:
+        """What each of `calls` makes, as symbolic tensors; empty while the shape is unknown."""
+        with building:
+            if not self.built:
+                return []
+            _ = self.graph  # an inner model may have changed
+            if self._symbols is None:
+                self._symbols = _symbolic.replayed(self.calls)
+            return list(self._symbols)
+
+    @property
+    def input(self) -> KerasTensor:
+        """The model's input as a symbolic tensor: `Model(model.input, ...)` shares its layers.
+
+        Raises:
+            ValueError: the input shape is unknown.
+        """
+        return self._ends()[0]
+
+    @property
+    def output(self) -> KerasTensor:
+        """The model's output as a symbolic tensor, made of `input`.
+
+        Raises:
+            ValueError: the input shape is unknown.
+        """
+        return self._ends()[-1]
+
+    @property
+    def inputs(self) -> list[KerasTensor]:
+        """[`input`]."""
+        return [self.input]
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """[`output`]."""
+        return [self.output]
+
+    def _ends(self) -> list[KerasTensor]:
+        tensors = self.symbolic_tensors()
+        if not tensors:
+            self._explain_unbuilt()
+        return tensors
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of this name, or at this place of `layers`.
@@ -130,7 +255,7 @@ class Model(Trainer, Layer):
     @property
     def weights(self) -> list[Variable]:
         """All weights, layer after layer; those of a layer that stands in it twice come once."""
-        return list(dict.fromkeys(self._tensors()))
+        return list(dict.fromkeys(variable for x in self.layers for variable in x.weights))
 
     def _tensors(self) -> list[Variable]:
         """The weights as the network's nodes use them, in their order."""
@@ -164,10 +289,11 @@ class Model(Trainer, Layer):
     def input_range(self) -> tuple[float, float] | None:
         """Smallest and largest pixel value that the weights expect; None if unknown.
 
-        (-1, 1) for ImageNet weights. A `Sequential` has that of its first layer unless it is set.
+        (-1, 1) for ImageNet weights. Unless it is set, it is that of the model that the input
+        goes into first.
         """
         if self._input_range is None:
-            for layer in self.layers[:1]:
+            for layer, _ in self._uses()[:1]:
                 return layer.input_range if isinstance(layer, Model) else None
         return self._input_range
 
@@ -200,22 +326,24 @@ class Model(Trainer, Layer):
         """Build a model whose input shape was unknown."""
         raise NotImplementedError
 
-    def _assemble(
-        self, layers: Sequence[Layer], inbound: Mapping[str, Sequence[str]], together: bool
-    ) -> None:
-        """Make the graph of `layers`, the first of which is the InputLayer."""
-        source = layers[0]
+    def _assemble(self, calls: Sequence[Call], together: bool) -> None:
+        """Make the graph of `calls`, the first of which is that of the InputLayer."""
+        source = calls[0].layer
         sizes = [int(n) for n in source.output_shape[1:] if n is not None]
         with building:
             graph = _core.Graph(sizes, source.name)
-            placed = _assembly.place(graph, 0, layers, inbound)
-            _assembly.bind(graph, placed, together)
+            placed = _assembly.place(graph, [0], calls)
+            nodes = graph.nodes
+            _assembly.bind(nodes, placed, together)
             self._graph = graph
-            self._inner_graphs = [layer.graph for layer in layers if isinstance(layer, Model)]
+            self._inner_graphs = [x.graph for x in _models(call.layer for call in calls)]
             self._network = None
+            self._symbols = None
+            for call in calls:
+                call.layer._settle_in(self)
             self._set_shapes(
                 [source.output_shape],
-                placed[-1].layer.output_shape if placed else source.output_shape,
+                (None, *nodes[placed[-1].output if placed else 0]["output_shape"]),
             )
 
     def _reassemble(self) -> None:
@@ -226,7 +354,7 @@ class Model(Trainer, Layer):
     def graph(self) -> _core.Graph:
         """The model's flat core graph. ValueError while the input shape is unknown."""
         with building:
-            inner = [layer for layer in self.layers if isinstance(layer, Model)]
+            inner = _models(layer for layer, _ in self._uses())
             if self._graph is not None and any(
                 layer.graph is not old for layer, old in zip(inner, self._inner_graphs, strict=True)
             ):
@@ -248,16 +376,22 @@ class Model(Trainer, Layer):
         """The graph bound to its weights, made when it is first asked for.
 
         Raises:
-            ValueError: the input shape is unknown, or single layers of another model are in it.
+            ValueError: the input shape is unknown.
         """
         with building:
             graph = self.graph
             if self._network is None:
-                blocks = _assembly.blocks(self._owner, self._tensors())
-                self._network = _core.Network(graph, blocks)
+                self._network = _assembly.network(graph, self._tensors())
             return self._network
 
-    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+    def add_to(
+        self,
+        graph: _core.Graph,
+        inputs: list[int],
+        name: str | None = None,
+        *,
+        inference: bool = False,
+    ) -> int:
         """Append the model's nodes to another graph; its layers keep their names if they can."""
         nodes = graph.nodes
         if len(inputs) != 1:
@@ -272,12 +406,9 @@ class Model(Trainer, Layer):
             )
         taken = {node["name"] for node in nodes}
         if taken.isdisjoint(node["name"] for node in own.nodes[1:]):
-            return graph.extend(own, inputs[0])
-        source = self.input_layer
-        assert source is not None
-        layers = [source, *(layer for layer in self.layers if layer is not source)]
-        placed = _assembly.place(graph, inputs[0], layers, self.inbound)
-        return placed[-1].output
+            return graph.extend(own, inputs[0], inference)
+        placed = _assembly.place(graph, inputs, self.calls, inference)
+        return placed[-1].output if placed else inputs[0]
 
     def get_config(self) -> dict[str, Any]:
         """Not for models: ValueError says what to do."""
@@ -285,20 +416,26 @@ class Model(Trainer, Layer):
 
     # --- verbs --------------------------------------------------------------------------------
 
-    def __call__(self, x: ArrayLike, training: bool | None = False) -> FloatArray:
+    # Two kinds of input, two kinds of output: as in Keras, only the caller knows which.
+    def __call__(self, inputs: Any, training: bool | None = None) -> Any:
         """Outputs for one batch, in inference: (batch, ...) float32 or uint8 -> (batch, ...).
+
+        Called with a symbolic tensor it gives one, as every layer does: see `Layer.__call__`.
 
         Raises:
             ValueError: `x` has another shape than `input_shape`, or holds no numbers;
                 training=True for a model where that makes a difference (dropout, batch
                 normalization that is not frozen): training happens in `fit`.
         """
-        if training and any(_differs_in_training(layer) for layer in self._leaves()):
+        tensors = _symbolic.given(self._owner, inputs)
+        if tensors is not None:
+            return _symbolic.called(self, tensors, training)
+        if training and self._differs_in_training():
             raise ValueError(
                 f"{self._owner} cannot be called with training=True: it has dropout or batch "
                 "normalization that is not frozen, which run in training mode only inside fit."
             )
-        batch = self._as_input(x)
+        batch = self._as_input(inputs)
         return self.network.run(batch)
 
     def _as_input(self, x: ArrayLike) -> NDArray[Any]:
@@ -313,13 +450,24 @@ class Model(Trainer, Layer):
             raise ValueError(f"{self._owner} takes arrays of shape {wanted}, got {array.shape}.")
         return array if array.dtype == np.uint8 else array.astype(np.float32, copy=False)
 
-    def _leaves(self) -> Iterator[Layer]:
-        """The layers, and in place of inner models theirs."""
-        for layer in self.layers:
+    def _leaf_uses(self, inference: bool = False) -> Iterator[tuple[Layer, bool]]:
+        """`_uses`, and in place of inner models theirs."""
+        for layer, own in self._uses():
             if isinstance(layer, Model):
-                yield from layer._leaves()
+                yield from layer._leaf_uses(own or inference)
             else:
-                yield layer
+                yield layer, own or inference
+
+    def _leaves(self) -> Iterator[Layer]:
+        """The layers, and in place of inner models theirs, in the order of the graph."""
+        for layer, _ in self._leaf_uses():
+            yield layer
+
+    def _differs_in_training(self) -> bool:
+        """Whether some layer does something else while training than in inference."""
+        return any(
+            not inference and _differs_in_training(layer) for layer, inference in self._leaf_uses()
+        )
 
     def summary(
         self,
@@ -328,8 +476,11 @@ class Model(Trainer, Layer):
         print_fn: Callable[[str], object] | None = None,
         expand_nested: bool = False,
         show_trainable: bool = False,
+        batch_size: int = 32,
     ) -> None:
-        """Print the layers, their shapes and sizes, and what memory a prediction needs.
+        """Print the layers, their shapes and sizes, and what memory they need.
+
+        The last lines tell the peak of a prediction and, once the model is compiled, of training.
 
         Args:
             line_length: width of the table; None fits the terminal.
@@ -337,15 +488,24 @@ class Model(Trainer, Layer):
             print_fn: gets the whole text; None prints it.
             expand_nested: whether the layers of inner models are shown, too.
             show_trainable: whether a column says which layers are trainable.
+            batch_size: of the batches that the memory of training is told for.
 
         Raises:
             ValueError: the line is too short for the columns.
 
-        Source: `keras.Model.summary`; the last line is tlcore's.
+        Source: `keras.Model.summary`; batch_size and the lines about memory are tlcore's.
         """
         from tlcore.utils.summary import print_summary
 
-        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable)
+        print_summary(
+            self,
+            line_length,
+            positions,
+            print_fn,
+            expand_nested,
+            show_trainable,
+            arguments.whole(self._owner, "batch_size", batch_size),
+        )
 
     def save(
         self,
@@ -393,52 +553,73 @@ class Model(Trainer, Layer):
 
 def _differs_in_training(layer: Layer) -> bool:
     """Whether the layer does something else while training than in inference."""
-    if isinstance(layer, Dropout):
-        return layer.rate > 0
-    return isinstance(layer, BatchNormalization) and layer.trainable
+    if isinstance(layer, BatchNormalization):
+        return layer.trainable
+    return layer._takes_training and getattr(layer, "rate", 1) > 0  # a dropout
+
+
+def _models(layers: Iterable[Layer]) -> list[Model]:
+    """The models among `layers`, each once."""
+    return list(dict.fromkeys(layer for layer in layers if isinstance(layer, Model)))
 
 
 class Functional(Model):
-    """A model with any wiring, from `tlcore.applications` or a file; its layers are fixed.
+    """A model with any wiring, from symbolic tensors, from `tlcore.applications` or from a file.
 
     Args:
-        layers: all layers, in any order, with exactly one `InputLayer`.
-        inbound: layer name -> names of the layers that feed it, in their order.
-        input_layers, output_layers: the one name of each.
+        inputs: the symbolic tensor that the model takes, or a list of it: an `Input`, or the
+            output of any layer.
+        outputs: the symbolic tensor that it makes of it, or a list of it.
+        name: the model's name.
+        trainable: whether training may change its weights.
+
+    The layers are those that were called on the way from one to the other; their weights are
+    shared with all other models that they stand in, and never copied. A layer that was called
+    twice stands in it twice with one set of weights; it can be trained in one place only.
 
     Raises:
-        ValueError: names repeat or are unknown, wires form a ring, a layer leads nowhere, there
-            is more than one input or output, or shapes do not fit.
+        ValueError: not one symbolic tensor each, outputs that need another input, or two layers
+            of one name.
+
+    Source: `keras.Model` made from inputs and outputs.
     """
 
     def __init__(
         self,
-        layers: Sequence[Layer],
-        inbound: Mapping[str, Sequence[str]],
-        input_layers: Sequence[str],
-        output_layers: Sequence[str],
-        *,
+        inputs: Any = None,
+        outputs: Any = None,
         name: str | None = None,
+        *,
         trainable: bool = True,
     ) -> None:
-        self._layers: list[Layer] = []
-        super().__init__(name)
-        if len(input_layers) != 1 or len(output_layers) != 1:
-            raise ValueError(
-                f"{self._owner} must have one input and one output, got "
-                f"{len(input_layers)} and {len(output_layers)}."
-            )
-        ordered = _in_order(self._owner, layers, inbound, output_layers[0])
-        inputs = [layer for layer in ordered if isinstance(layer, InputLayer)]
-        if [layer.name for layer in inputs] != list(input_layers) or ordered[0] is not inputs[0]:
-            raise ValueError(
-                f"{self._owner} must begin with its one InputLayer {input_layers[0]!r}."
-            )
-        self._inbound = {layer.name: list(inbound.get(layer.name, ())) for layer in ordered}
-        self._assemble(ordered, self._inbound, together=True)
-        self._layers = ordered
-        if not trainable:
+        self._begin(name)
+        source = _symbolic.only_one(self._owner, "inputs", inputs)
+        end = _symbolic.only_one(self._owner, "outputs", outputs)
+        calls, tensors = _symbolic.between(self._owner, source, end)
+        self._set_calls(calls, _assembly.layer_order(calls))
+        if calls[0].layer is source:
+            self._symbols = tensors
+            self._inherit_range(source)
+        if not arguments.flag(self._owner, "trainable", trainable):
             self.trainable = False
+
+    def _begin(self, name: str | None) -> None:
+        self._layers: list[Layer] = []
+        self._calls: list[Call] = []
+        super()._begin(name)
+
+    def _set_calls(self, calls: Sequence[Call], layers: Sequence[Layer]) -> None:
+        """Build for these calls; `layers` are the layers in them, in the order to list them."""
+        self._assemble(calls, together=True)
+        self._calls = list(calls)
+        self._layers = list(layers)
+
+    def _inherit_range(self, source: KerasTensor) -> None:
+        """Of a part of another model: it takes the same pictures as the whole."""
+        home = source._origin.layer._home
+        whole = None if home is None else home()
+        if whole is not None and whole is not self:
+            self._input_range = whole._input_range
 
     @property
     def layers(self) -> list[Layer]:
@@ -448,17 +629,28 @@ class Functional(Model):
     @property
     def input_layer(self) -> InputLayer:
         """The model's input."""
-        source = self._layers[0]
+        source = self._calls[0].layer
         assert isinstance(source, InputLayer)
         return source
 
     @property
+    def calls(self) -> list[Call]:
+        """The places of the layers, in the order of the graph; the input is the first."""
+        return list(self._calls)
+
+    @property
     def inbound(self) -> dict[str, list[str]]:
-        """Layer name -> names of the layers that feed it."""
-        return {name: list(sources) for name, sources in self._inbound.items()}
+        """Layer name -> names of the layers that feed it where it is first called."""
+        found: dict[str, list[str]] = {}
+        for call in self._calls:
+            found.setdefault(call.layer.name, [self._calls[i].layer.name for i in call.sources])
+        return found
+
+    def _uses(self) -> list[tuple[Layer, bool]]:
+        return [(call.layer, call.inference) for call in self._calls[1:]]
 
     def _reassemble(self) -> None:
-        self._assemble(self._layers, self._inbound, together=True)
+        self._assemble(self._calls, together=True)
 
 
 def _in_order(
@@ -521,7 +713,7 @@ class Sequential(Model):
     ) -> None:
         self._layers: list[Layer] = []
         self._input_layer: InputLayer | None = None
-        super().__init__(name)
+        self._begin(name)
         for layer in [layers] if isinstance(layers, Layer) else layers or ():
             self._append(layer)
         self._rebuild(self._layers)
@@ -547,6 +739,17 @@ class Sequential(Model):
             chain[layer.name] = before
             before = [layer.name]
         return chain
+
+    @property
+    def calls(self) -> list[Call]:
+        """The layers in their order, behind the input."""
+        if self._input_layer is None:
+            self._explain_unbuilt()
+        assert self._input_layer is not None
+        return _assembly.chained([self._input_layer, *self._layers])
+
+    def _uses(self) -> list[tuple[Layer, bool]]:
+        return [(layer, False) for layer in self._layers]
 
     def add(self, layer: Layer) -> None:
         """Put `layer` on top.
@@ -616,14 +819,12 @@ class Sequential(Model):
                 self._input_layer = InputLayer(first.input_shape[1:])
         if self._input_layer is None or not layers:
             self.built = False
-            self._graph = self._network = None
+            self._graph = self._network = self._symbols = None
             self._inner_graphs = []
             self._input_shapes = []
             self._output_shape = None
             return
-        names = [self._input_layer.name, *(layer.name for layer in layers)]
-        chain = {name: [before] for before, name in pairwise(names)}
-        self._assemble([self._input_layer, *layers], chain, together=False)
+        self._assemble(_assembly.chained([self._input_layer, *layers]), together=False)
 
     def _reassemble(self) -> None:
         self._rebuild(self._layers)

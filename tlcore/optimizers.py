@@ -38,9 +38,9 @@ class Optimizer:
         gradient_accumulation_steps: None, or a number of batches, at least 2, whose mean gradient
             makes one step. A shorter last batch counts as much as the others.
         use_ema: whether to keep moving averages of the weights, `average = ema_momentum*average +
-            (1-ema_momentum)*weight` after every batch. `fit` ends with the averages as weights;
-            what a file holds in the middle of training are the weights, with the averages beside
-            them.
+            (1-ema_momentum)*weight` after every batch. `fit` ends with the averages as weights.
+            In its middle, after an interruption and after `train_on_batch` the model has the
+            weights, and files hold the averages beside them.
         ema_momentum: from 0 to 1. As in Keras the average is the weight itself as long as
             `iterations` is 0.
         ema_overwrite_frequency: None, or every how many steps the weights become their averages.
@@ -151,6 +151,10 @@ class Optimizer:
             ),
         }
 
+    def step_settings(self) -> dict[str, float]:
+        """What the core is told anew with every batch."""
+        return {"learning_rate": self.learning_rate}
+
     def core_arrays(self) -> list[str]:
         """What the core keeps for each weight, in its order."""
         return [
@@ -189,6 +193,8 @@ class Optimizer:
 class SGD(Optimizer):
     """Gradient descent: `m = momentum*m - lr*g; w += m`, or `w += momentum*m - lr*g` (nesterov).
 
+    `momentum` may be set at any time and holds from the next batch on, but an SGD with momentum
+    stays one, and so does one without.
     Also takes `gradient_accumulation_steps`, `use_ema`, `ema_momentum` and
     `ema_overwrite_frequency`; see `Optimizer`. ValueError for options that tlcore does not have
     (weight decay, clipping). Source: keras/src/optimizers/sgd.py.
@@ -203,11 +209,29 @@ class SGD(Optimizer):
         **options: Any,
     ) -> None:
         super().__init__(learning_rate, name, options)
-        self.momentum = real("SGD", "momentum", momentum, 0.0, 1.0)
+        self._momentum = real("SGD", "momentum", momentum, 0.0, 1.0)
         self.nesterov = bool(nesterov)
+
+    @property
+    def momentum(self) -> float:
+        """The share of the last move in the next one, from 0 to 1."""
+        return self._momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        momentum = real("SGD", "momentum", value, 0.0, 1.0)
+        if (momentum > 0) != (self._momentum > 0):  # what the core keeps for each weight is settled
+            raise ValueError(
+                f"SGD: momentum cannot go from {self._momentum:g} to {momentum:g}: make another "
+                "SGD and compile with it."
+            )
+        self._momentum = momentum
 
     def _rule(self) -> dict[str, Any]:
         return {"name": "sgd", "momentum": self.momentum, "nesterov": self.nesterov}
+
+    def step_settings(self) -> dict[str, float]:
+        return {**super().step_settings(), "momentum": self.momentum}
 
     def rule_arrays(self) -> list[str]:
         return ["momentum"] if self.momentum else []

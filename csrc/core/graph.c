@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,11 +23,31 @@ static const char *const op_names[TL_OP_COUNT] = {
     [TL_OP_FLATTEN] = "flatten",
     [TL_OP_DENSE] = "dense",
     [TL_OP_DROPOUT] = "dropout",
+    [TL_OP_CONCATENATE] = "concatenate",
+    [TL_OP_MAX_POOLING2D] = "max_pooling2d",
+    [TL_OP_AVERAGE_POOLING2D] = "average_pooling2d",
+    [TL_OP_SPATIAL_DROPOUT2D] = "spatial_dropout2d",
 };
 
 static const char *const function_names[TL_FUNCTION_COUNT] = {
-    [TL_LINEAR] = "linear",   [TL_RELU] = "relu",       [TL_RELU6] = "relu6",
-    [TL_SIGMOID] = "sigmoid", [TL_SOFTMAX] = "softmax",
+    [TL_LINEAR] = "linear",
+    [TL_RELU] = "relu",
+    [TL_RELU6] = "relu6",
+    [TL_SIGMOID] = "sigmoid",
+    [TL_SOFTMAX] = "softmax",
+    [TL_TANH] = "tanh",
+    [TL_ELU] = "elu",
+    [TL_SELU] = "selu",
+    [TL_SOFTPLUS] = "softplus",
+    [TL_SOFTSIGN] = "softsign",
+    [TL_SILU] = "silu",
+    [TL_GELU] = "gelu",
+    [TL_HARD_SIGMOID] = "hard_sigmoid",
+    [TL_HARD_SILU] = "hard_silu",
+    [TL_LEAKY_RELU] = "leaky_relu",
+    [TL_EXPONENTIAL] = "exponential",
+    [TL_MISH] = "mish",
+    [TL_LOG_SOFTMAX] = "log_softmax",
 };
 
 const char *
@@ -72,17 +93,34 @@ tl_op_has_params(tl_op op)
            op == TL_OP_BATCH_NORMALIZATION || op == TL_OP_DENSE;
 }
 
+bool
+tl_node_is_random(const tl_node *node)
+{
+    return (node->op == TL_OP_DROPOUT || node->op == TL_OP_SPATIAL_DROPOUT2D) &&
+           node->dropout.rate > 0 && !node->inference;
+}
+
+static tl_padding
+padding_of(bool same, const tl_shape *input, const size_t kernel[2], const size_t strides[2])
+{
+    tl_padding padding = {0, 0, 0, 0};
+    if (same) {
+        tl_same_padding(&padding.top, &padding.bottom, input->dims[0], kernel[0], strides[0]);
+        tl_same_padding(&padding.left, &padding.right, input->dims[1], kernel[1], strides[1]);
+    }
+    return padding;
+}
+
 tl_padding
 tl_convolution_padding(const tl_convolution *convolution, const tl_shape *input)
 {
-    tl_padding padding = {0, 0, 0, 0};
-    if (convolution->same) {
-        tl_same_padding(&padding.top, &padding.bottom, input->dims[0], convolution->kernel[0],
-                        convolution->strides[0]);
-        tl_same_padding(&padding.left, &padding.right, input->dims[1], convolution->kernel[1],
-                        convolution->strides[1]);
-    }
-    return padding;
+    return padding_of(convolution->same, input, convolution->kernel, convolution->strides);
+}
+
+tl_padding
+tl_window_padding(const tl_node *node, const tl_shape *input)
+{
+    return padding_of(node->window.same, input, node->window.pool, node->window.strides);
 }
 
 size_t
@@ -156,23 +194,31 @@ want_image(const tl_node *node, const tl_shape *input)
                    tl_op_name(node->op), node->name, shape_text(text, input));
 }
 
+/* `what`: the attribute that holds the kernel. */
+static tl_status
+check_window(const tl_node *node, const char *what, const size_t kernel[2],
+             const size_t strides[2])
+{
+    const size_t limit = 1 << 16;
+    for (int axis = 0; axis < 2; axis++) {
+        if (kernel[axis] < 1 || kernel[axis] > limit || strides[axis] < 1 ||
+            strides[axis] > limit) {
+            return tl_fail(
+                TL_BAD_VALUE, "%s \"%s\" needs %s and strides from 1 to %zu, not %zu and %zu",
+                tl_op_name(node->op), node->name, what, limit, kernel[axis], strides[axis]);
+        }
+    }
+    return TL_OK;
+}
+
 static tl_status
 convolution_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
 {
+    tl_status status = TL_OK;
     const tl_convolution *c = &node->convolution;
     const bool depthwise = node->op == TL_OP_DEPTHWISE_CONV2D;
-    const size_t limit = 1 << 16;
     char text[64];
-    for (int axis = 0; axis < 2; axis++) {
-        if (c->kernel[axis] < 1 || c->kernel[axis] > limit || c->strides[axis] < 1 ||
-            c->strides[axis] > limit) {
-            return tl_fail(TL_BAD_VALUE,
-                           "%s \"%s\" needs kernel_size and strides from 1 to %zu, not %zu "
-                           "and %zu",
-                           tl_op_name(node->op), node->name, limit, c->kernel[axis],
-                           c->strides[axis]);
-        }
-    }
+    TL_TRY(check_window(node, "kernel_size", c->kernel, c->strides));
     if (!depthwise && c->filters < 1) {
         return tl_fail(TL_BAD_VALUE, "conv2d \"%s\" needs filters of at least 1", node->name);
     }
@@ -187,7 +233,29 @@ convolution_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
                        tl_op_name(node->op), node->name, c->kernel[0], c->kernel[1],
                        shape_text(text, input));
     }
-    return TL_OK;
+done:
+    return status;
+}
+
+static tl_status
+window_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
+{
+    tl_status status = TL_OK;
+    const size_t *pool = node->window.pool;
+    const size_t *strides = node->window.strides;
+    char text[64];
+    TL_TRY(check_window(node, "pool_size", pool, strides));
+    const tl_padding p = tl_window_padding(node, input);
+    *shape = tl_shape_3(tl_convolved(input->dims[0], pool[0], strides[0], p.top, p.bottom),
+                        tl_convolved(input->dims[1], pool[1], strides[1], p.left, p.right),
+                        input->dims[2]);
+    if (shape->dims[0] == 0 || shape->dims[1] == 0) {
+        return tl_fail(
+            TL_BAD_VALUE, "%s \"%s\" has a pool_size of (%zu, %zu), larger than its input %s",
+            tl_op_name(node->op), node->name, pool[0], pool[1], shape_text(text, input));
+    }
+done:
+    return status;
 }
 
 static tl_status
@@ -237,11 +305,48 @@ add_shape(tl_shape *shape, const tl_node *node, const tl_shape *a, const tl_shap
     return TL_OK;
 }
 
+/* All inputs agree in every axis but the last, along which they are put together. */
+static tl_status
+concatenated_shape(tl_shape *shape, const tl_graph *graph, const tl_node *node)
+{
+    char text_a[64];
+    char text_b[64];
+    const tl_shape *first = &graph->nodes[node->inputs[0]].shape;
+    size_t channels = tl_shape_channels(first);
+    for (size_t k = 1; k < node->input_count; k++) {
+        const tl_shape *other = &graph->nodes[node->inputs[k]].shape;
+        tl_shape alike = *other;
+        alike.dims[alike.rank - 1] = tl_shape_channels(first);
+        if (!tl_shape_equal(&alike, first)) {
+            return tl_fail(
+                TL_BAD_VALUE,
+                "concatenate \"%s\" needs inputs that differ in the last axis alone, "
+                "but is given %s and %s",
+                node->name, shape_text(text_a, first), shape_text(text_b, other));
+        }
+        if (tl_shape_channels(other) > SIZE_MAX - channels) {
+            return tl_fail(TL_OUT_OF_MEMORY,
+                           "concatenate \"%s\" makes more channels than fit memory",
+                           node->name);
+        }
+        channels += tl_shape_channels(other);
+    }
+    *shape = *first;
+    shape->dims[shape->rank - 1] = channels;
+    return TL_OK;
+}
+
 static tl_status
 check_numbers(const tl_node *node)
 {
     switch (node->op) {
     case TL_OP_BATCH_NORMALIZATION:
+        if (!(node->batch_normalization.momentum >= 0 &&
+              node->batch_normalization.momentum <= 1)) {
+            return tl_fail(TL_BAD_VALUE,
+                           "batch_normalization \"%s\" needs momentum from 0 to 1, not %g",
+                           node->name, (double)node->batch_normalization.momentum);
+        }
         if (!(node->batch_normalization.epsilon > 0 && node->batch_normalization.epsilon < 1)) {
             return tl_fail(TL_BAD_VALUE,
                            "batch_normalization \"%s\" needs epsilon between 0 and 1, not %g",
@@ -261,10 +366,11 @@ check_numbers(const tl_node *node)
         }
         break;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         if (!(node->dropout.rate >= 0 && node->dropout.rate < 1)) {
             return tl_fail(TL_BAD_VALUE,
-                           "dropout \"%s\" needs a rate of at least 0 and below 1, not %g",
-                           node->name, (double)node->dropout.rate);
+                           "%s \"%s\" needs a rate of at least 0 and below 1, not %g",
+                           tl_op_name(node->op), node->name, (double)node->dropout.rate);
         }
         break;
     default:
@@ -295,6 +401,18 @@ infer_shape(tl_shape *shape, const tl_graph *graph, const tl_node *node)
     case TL_OP_GLOBAL_MAX_POOLING2D:
         TL_TRY(want_image(node, input));
         TL_TRY(pooled_shape(shape, node, input));
+        break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
+        TL_TRY(want_image(node, input));
+        TL_TRY(window_shape(shape, node, input));
+        break;
+    case TL_OP_SPATIAL_DROPOUT2D:
+        TL_TRY(want_image(node, input));
+        *shape = *input;
+        break;
+    case TL_OP_CONCATENATE:
+        TL_TRY(concatenated_shape(shape, graph, node));
         break;
     case TL_OP_FLATTEN:
         TL_TRY(tl_shape_count(&count, input));
@@ -411,7 +529,9 @@ done:
 static tl_status
 check_node(const tl_graph *graph, const tl_node *node)
 {
-    const size_t inputs = node->op == TL_OP_ADD ? 2 : 1;
+    const bool many = node->op == TL_OP_CONCATENATE;
+    const size_t least = many || node->op == TL_OP_ADD ? 2 : 1;
+    const size_t most = many ? TL_MAX_INPUTS : least;
     if (node->op == TL_OP_INPUT || node->op >= TL_OP_COUNT) {
         return tl_fail(TL_BAD_VALUE, "op must be a layer's, and a graph has only one input");
     }
@@ -422,12 +542,15 @@ check_node(const tl_graph *graph, const tl_node *node)
         return tl_fail(TL_BAD_VALUE, "name of a %s must be shorter than %d bytes",
                        tl_op_name(node->op), TL_NAME_SIZE);
     }
-    if (node->input_count != inputs) {
-        return tl_fail(TL_BAD_VALUE, "%s \"%s\" takes %zu input%s, not %zu",
-                       tl_op_name(node->op), node->name, inputs, inputs == 1 ? "" : "s",
+    if (node->input_count < least || node->input_count > most) {
+        char allowed[32];
+        (void)snprintf(allowed, sizeof allowed, least == most ? "%zu" : "%zu to %zu", least,
+                       most);
+        return tl_fail(TL_BAD_VALUE, "%s \"%s\" takes %s input%s, not %zu",
+                       tl_op_name(node->op), node->name, allowed, most == 1 ? "" : "s",
                        node->input_count);
     }
-    for (size_t i = 0; i < inputs; i++) {
+    for (size_t i = 0; i < node->input_count; i++) {
         if (node->inputs[i] >= graph->count) {
             return tl_fail(TL_BAD_VALUE, "%s \"%s\" names input %zu of a graph of %zu nodes",
                            tl_op_name(node->op), node->name, node->inputs[i], graph->count);
@@ -466,7 +589,8 @@ done:
 }
 
 tl_status
-tl_graph_extend(tl_graph *graph, size_t *id, const tl_graph *other, size_t input)
+tl_graph_extend(tl_graph *graph, size_t *id, const tl_graph *other, size_t input,
+                bool inference)
 {
     tl_status status = TL_OK;
     const size_t nodes_before = graph->count;
@@ -486,6 +610,7 @@ tl_graph_extend(tl_graph *graph, size_t *id, const tl_graph *other, size_t input
     }
     for (size_t i = 1; i < other->count; i++) {
         tl_node node = other->nodes[i];
+        node.inference = node.inference || inference;
         for (size_t k = 0; k < node.input_count; k++) {
             /* node 0 became `input`; the others follow behind what was there before */
             node.inputs[k] = node.inputs[k] == 0 ? input : nodes_before + node.inputs[k] - 1;

@@ -16,7 +16,7 @@
 #include "core/shape.h"
 #include "core/status.h"
 
-enum { TL_NAME_SIZE = 128, TL_MAX_INPUTS = 2, TL_MAX_NODE_PARAMS = 4 };
+enum { TL_NAME_SIZE = 128, TL_MAX_INPUTS = 8, TL_MAX_NODE_PARAMS = 4 };
 
 typedef enum tl_op {
     TL_OP_INPUT,
@@ -32,15 +32,33 @@ typedef enum tl_op {
     TL_OP_FLATTEN,
     TL_OP_DENSE,
     TL_OP_DROPOUT,
+    TL_OP_CONCATENATE, /* along the last axis */
+    TL_OP_MAX_POOLING2D,
+    TL_OP_AVERAGE_POOLING2D, /* over the pixels that exist, without the padding */
+    TL_OP_SPATIAL_DROPOUT2D, /* dropout of whole channels */
     TL_OP_COUNT
 } tl_op;
 
+/* Keras 3's `keras.activations`, by its names; activation.h computes them. */
 typedef enum tl_function {
     TL_LINEAR,
     TL_RELU,
     TL_RELU6,
     TL_SIGMOID,
     TL_SOFTMAX,
+    TL_TANH,
+    TL_ELU,
+    TL_SELU,
+    TL_SOFTPLUS,
+    TL_SOFTSIGN,
+    TL_SILU, /* swish */
+    TL_GELU, /* by erf */
+    TL_HARD_SIGMOID,
+    TL_HARD_SILU,  /* hard_swish */
+    TL_LEAKY_RELU, /* slope 0.2 */
+    TL_EXPONENTIAL,
+    TL_MISH,
+    TL_LOG_SOFTMAX,
     TL_FUNCTION_COUNT
 } tl_function;
 
@@ -57,7 +75,7 @@ typedef struct tl_node {
     char name[TL_NAME_SIZE];
     size_t inputs[TL_MAX_INPUTS];
     size_t input_count;
-    /* Called with training=False: batch norm takes its stored statistics and dropout passes
+    /* Called with training=False: batch norm uses its stored statistics and dropout passes
      * values through, also while training. */
     bool inference;
     union {
@@ -75,14 +93,19 @@ typedef struct tl_node {
         tl_padding padding;
         struct {
             bool keepdims;
-        } pooling;
+        } pooling; /* the global ones */
+        struct {
+            size_t pool[2];
+            size_t strides[2];
+            bool same;
+        } window; /* max_pooling2d, average_pooling2d */
         struct {
             size_t units;
             bool use_bias;
         } dense;
         struct {
             float rate;
-        } dropout;
+        } dropout; /* both kinds */
     };
     /* filled in by tl_graph_add */
     tl_shape shape;     /* of the value it makes */
@@ -112,14 +135,21 @@ tl_status tl_graph_copy(tl_graph **out, const tl_graph *graph);
  * TL_BAD_VALUE names what does not fit; the graph is then unchanged. */
 tl_status tl_graph_add(tl_graph *graph, size_t *id, const tl_node *node);
 
-/* Appends a copy of `other`, with `input` in place of its input node; *id is its output. */
-tl_status tl_graph_extend(tl_graph *graph, size_t *id, const tl_graph *other, size_t input);
+/* Appends a copy of `other`, with `input` in place of its input node; *id is its output. With
+ * `inference` every copied node is in inference mode, otherwise those that were. */
+tl_status tl_graph_extend(tl_graph *graph, size_t *id, const tl_graph *other, size_t input,
+                          bool inference);
 
 /* Fills specs[] (room for TL_MAX_NODE_PARAMS) and returns how many there are. */
 size_t tl_node_params(const tl_graph *graph, const tl_node *node, tl_param_spec *specs);
 
-/* Zero padding of a convolution, from its attributes and its input's shape. */
+/* Padding of a convolution, or of a pooling window, from its attributes and its input's shape.
+ */
 tl_padding tl_convolution_padding(const tl_convolution *convolution, const tl_shape *input);
+tl_padding tl_window_padding(const tl_node *node, const tl_shape *input);
+
+/* Whether a training step draws random numbers for the node. */
+bool tl_node_is_random(const tl_node *node);
 
 /* Keras-like names, as the facade and error messages use them. */
 const char *tl_op_name(tl_op op);

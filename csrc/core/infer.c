@@ -85,6 +85,9 @@ plan_lifetimes(tl_program *program)
         if (last->has_residual) {
             note_read(program, last->residual, i);
         }
+        for (size_t k = 0; k < last->other_count; k++) {
+            note_read(program, last->others[k], i);
+        }
     }
 }
 
@@ -144,6 +147,17 @@ place_value(tl_program *program, size_t index, size_t *end)
     return TL_OK;
 }
 
+/* Whether the step reads what comes in beside or behind its src. */
+static bool
+reads_input_late(const tl_step *step)
+{
+    bool reads = step->has_residual && step->residual == TL_NONE;
+    for (size_t k = 0; k < step->other_count; k++) {
+        reads = reads || step->others[k] == TL_NONE;
+    }
+    return reads;
+}
+
 /* Whether bytes can come in, and some kernel that reads them cannot. */
 static bool
 needs_floats(const tl_program *program, bool from_input)
@@ -152,7 +166,7 @@ needs_floats(const tl_program *program, bool from_input)
         const stage *made = &program->stages[i];
         const tl_step *last = &made->block.steps[made->block.count - 1];
         if ((made->block.steps[0].src == TL_NONE && !made->kernel.takes_pixels) ||
-            (last->has_residual && last->residual == TL_NONE)) {
+            reads_input_late(last)) {
             return true;
         }
     }
@@ -223,7 +237,7 @@ chain_length(const tl_lowered *lowered, const size_t *readers, size_t first)
     while (count < TL_MAX_BLOCK && first + count < lowered->count &&
            lowered->steps[first + count].src == first + count - 1 &&
            lowered->steps[first + count].residual != first + count - 1 &&
-           readers[first + count - 1] == 1) {
+           lowered->steps[first + count].other_count == 0 && readers[first + count - 1] == 1) {
         count++;
     }
     return count;
@@ -245,6 +259,11 @@ choose_backends(tl_program *program, const tl_graph *graph, const tl_ops *ops)
         }
         if (step->has_residual && step->residual != TL_NONE) {
             readers[step->residual]++;
+        }
+        for (size_t k = 0; k < step->other_count; k++) {
+            if (step->others[k] != TL_NONE) {
+                readers[step->others[k]]++;
+            }
         }
     }
     for (size_t i = 0; i < lowered->count;) {
@@ -537,6 +556,9 @@ describe_work(tl_work *work, const image *x, const stage *made)
     work->finite = src == TL_NONE && made->kernel.checks_finite && x->src.finite;
     if (last->has_residual) {
         work->residual = last->residual == TL_NONE ? input : value_at(x, last->residual);
+    }
+    for (size_t k = 0; k < last->other_count; k++) {
+        work->others[k] = last->others[k] == TL_NONE ? input : value_at(x, last->others[k]);
     }
     work->shared = tl_arena_at(&x->values->arena, x->program->shared_offset);
 }

@@ -19,6 +19,9 @@ static const char *const kind_names[TL_STEP_KIND_COUNT] = {
     [TL_STEP_GLOBAL_AVERAGE_POOLING2D] = "global_average_pooling2d",
     [TL_STEP_GLOBAL_MAX_POOLING2D] = "global_max_pooling2d",
     [TL_STEP_FLATTEN] = "flatten",
+    [TL_STEP_CONCATENATE] = "concatenate",
+    [TL_STEP_MAX_POOLING2D] = "max_pooling2d",
+    [TL_STEP_AVERAGE_POOLING2D] = "average_pooling2d",
 };
 
 const char *
@@ -223,6 +226,31 @@ lower_add(lowering *l, size_t id)
 }
 
 static void
+lower_concatenate(lowering *l, size_t id)
+{
+    const tl_node *node = &l->graph->nodes[id];
+    tl_step *step = new_step(l, id, TL_STEP_CONCATENATE);
+    step->other_count = node->input_count - 1;
+    for (size_t k = 0; k < step->other_count; k++) {
+        const size_t input = node->inputs[k + 1];
+        step->others[k] = l->value[input];
+        step->other_channels[k] = tl_shape_channels(&l->graph->nodes[input].shape);
+    }
+}
+
+static void
+lower_pooling(lowering *l, size_t id)
+{
+    const tl_node *node = &l->graph->nodes[id];
+    tl_step *step = new_step(l, id,
+                             node->op == TL_OP_MAX_POOLING2D ? TL_STEP_MAX_POOLING2D
+                                                             : TL_STEP_AVERAGE_POOLING2D);
+    memcpy(step->kernel, node->window.pool, sizeof step->kernel);
+    memcpy(step->strides, node->window.strides, sizeof step->strides);
+    step->padding = tl_window_padding(node, &step->src_shape);
+}
+
+static void
 lower_dense(lowering *l, size_t id)
 {
     const tl_node *node = &l->graph->nodes[id];
@@ -265,6 +293,14 @@ lower_node(lowering *l, size_t id)
     case TL_OP_DENSE:
         lower_dense(l, id);
         break;
+    case TL_OP_CONCATENATE:
+        lower_concatenate(l, id);
+        break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
+        lower_pooling(l, id);
+        break;
+    case TL_OP_SPATIAL_DROPOUT2D:
     case TL_OP_DROPOUT: /* nothing in inference: its value, and who reads it, is its input's */
         l->value[id] = l->value[node->inputs[0]];
         l->consumers[id] += l->consumers[node->inputs[0]] - 1;

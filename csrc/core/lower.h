@@ -23,6 +23,9 @@ typedef enum tl_step_kind {
     TL_STEP_GLOBAL_AVERAGE_POOLING2D,
     TL_STEP_GLOBAL_MAX_POOLING2D,
     TL_STEP_FLATTEN,
+    TL_STEP_CONCATENATE,
+    TL_STEP_MAX_POOLING2D,
+    TL_STEP_AVERAGE_POOLING2D,
     TL_STEP_KIND_COUNT
 } tl_step_kind;
 
@@ -32,9 +35,12 @@ typedef struct tl_step {
     size_t src;      /* step whose value it reads; TL_NONE: the value at `start` */
     size_t residual; /* second input of an add, or fused behind a convolution */
     bool has_residual;
+    size_t others[TL_MAX_INPUTS - 1]; /* what a concatenate reads behind src, by steps */
+    size_t other_channels[TL_MAX_INPUTS - 1];
+    size_t other_count;
     tl_shape src_shape;
     tl_shape dst_shape;
-    size_t kernel[2];
+    size_t kernel[2]; /* of a pooling its window */
     size_t strides[2];
     tl_padding padding;
     tl_function function; /* activation, applied last */

@@ -13,6 +13,7 @@ static const struct {
 };
 
 static const float BATCH_NORM_EPSILON = 1e-3F;
+static const float BATCH_NORM_MOMENTUM = 0.999F;
 
 /* Nearest multiple of 8, but never less than nine tenths of `channels`. */
 static size_t
@@ -45,10 +46,10 @@ append(builder *b, tl_node node, const char *suffix)
 static tl_status
 append_batch_norm(builder *b, const char *suffix)
 {
-    return append(
-        b,
-        (tl_node){.op = TL_OP_BATCH_NORMALIZATION, .batch_normalization = {BATCH_NORM_EPSILON}},
-        suffix);
+    return append(b,
+                  (tl_node){.op = TL_OP_BATCH_NORMALIZATION,
+                            .batch_normalization = {BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM}},
+                  suffix);
 }
 
 static tl_status

@@ -41,8 +41,41 @@ struct tl_network {
 
 /* --- creation --------------------------------------------------------------------------- */
 
+/* Binds one parameter of `node` to a tensor of a group. */
 static tl_status
-bind_tensors(tl_network *network)
+bind_tensor(tl_network *network, const tl_node *node, size_t param, const tl_param_spec *spec,
+            size_t group, size_t tensor)
+{
+    if (group >= network->group_count || tensor >= network->groups[group]->count) {
+        return tl_fail(TL_BAD_VALUE, "parameters hold no tensor for the %s of \"%s\"",
+                       spec->name, node->name);
+    }
+    const tl_tensor *bound = &network->groups[group]->tensors[tensor];
+    if (!tl_shape_equal(&bound->shape, &spec->shape)) {
+        return tl_fail(TL_BAD_VALUE,
+                       "parameters hold a tensor of another shape for the %s of \"%s\"",
+                       spec->name, node->name);
+    }
+    network->tensors[param] = *bound;
+    network->owners[param] = group;
+    network->versions[param] = &network->groups[group]->versions[tensor];
+    network->data[param] = bound->data;
+    return TL_OK;
+}
+
+/* The first group from `group` on that holds tensors behind `tensor`. */
+static void
+skip_spent_groups(const tl_network *network, size_t *group, size_t *tensor)
+{
+    while (*group < network->group_count && *tensor == network->groups[*group]->count) {
+        (*group)++;
+        *tensor = 0;
+    }
+}
+
+/* `picks`: the tensor of the group beside it, one a parameter; NULL: all tensors in order. */
+static tl_status
+bind_tensors(tl_network *network, const size_t *picks)
 {
     const tl_graph *graph = network->graph;
     tl_param_spec specs[TL_MAX_NODE_PARAMS];
@@ -52,31 +85,24 @@ bind_tensors(tl_network *network)
         const tl_node *node = &graph->nodes[i];
         const size_t count = tl_node_params(graph, node, specs);
         for (size_t k = 0; k < count; k++) {
-            while (group < network->group_count && tensor == network->groups[group]->count) {
-                group++;
-                tensor = 0;
+            const size_t param = node->first_param + k;
+            if (picks == NULL) {
+                skip_spent_groups(network, &group, &tensor);
+            } else {
+                group = param;
+                tensor = param < network->group_count ? picks[param] : 0;
             }
-            if (group == network->group_count) {
-                return tl_fail(TL_BAD_VALUE, "parameters hold no tensor for the %s of \"%s\"",
-                               specs[k].name, node->name);
+            const tl_status status =
+                bind_tensor(network, node, param, &specs[k], group, tensor++);
+            if (status != TL_OK) {
+                return status;
             }
-            unsigned long *version = &network->groups[group]->versions[tensor];
-            const tl_tensor *bound = &network->groups[group]->tensors[tensor++];
-            if (!tl_shape_equal(&bound->shape, &specs[k].shape)) {
-                return tl_fail(TL_BAD_VALUE,
-                               "parameters hold a tensor of another shape for the "
-                               "%s of \"%s\"",
-                               specs[k].name, node->name);
-            }
-            network->tensors[node->first_param + k] = *bound;
-            network->owners[node->first_param + k] = group;
-            network->versions[node->first_param + k] = version;
-            network->data[node->first_param + k] = bound->data;
         }
     }
-    while (group < network->group_count && tensor == network->groups[group]->count) {
-        group++;
-        tensor = 0;
+    if (picks == NULL) {
+        skip_spent_groups(network, &group, &tensor);
+    } else {
+        group = graph->param_count;
     }
     if (group < network->group_count) {
         return tl_fail(TL_BAD_VALUE, "parameters hold more tensors than the graph has");
@@ -105,9 +131,9 @@ order_locks(tl_network *network)
     }
 }
 
-tl_status
-tl_network_create(tl_network **out, const tl_graph *graph, tl_parameters *const *groups,
-                  size_t group_count, const tl_ops *ops)
+static tl_status
+create(tl_network **out, const tl_graph *graph, tl_parameters *const *groups,
+       const size_t *picks, size_t group_count, const tl_ops *ops)
 {
     tl_status status = TL_OUT_OF_MEMORY;
     tl_network *network = tl_alloc(1, sizeof *network);
@@ -133,13 +159,27 @@ tl_network_create(tl_network **out, const tl_graph *graph, tl_parameters *const 
         network->groups[network->group_count++] = tl_parameters_share(groups[i]);
     }
     order_locks(network);
-    TL_TRY(bind_tensors(network));
+    TL_TRY(bind_tensors(network, picks));
 
     *out = network; /* handed over */
     network = NULL;
 done:
     tl_network_destroy(network);
     return status;
+}
+
+tl_status
+tl_network_create(tl_network **out, const tl_graph *graph, tl_parameters *const *groups,
+                  size_t group_count, const tl_ops *ops)
+{
+    return create(out, graph, groups, NULL, group_count, ops);
+}
+
+tl_status
+tl_network_create_picked(tl_network **out, const tl_graph *graph, tl_parameters *const *groups,
+                         const size_t *picks, size_t count, const tl_ops *ops)
+{
+    return create(out, graph, groups, picks, count, ops);
 }
 
 static void
@@ -194,6 +234,12 @@ const tl_tensor *
 tl_network_tensor(const tl_network *network, size_t param)
 {
     return &network->tensors[param];
+}
+
+const float *const *
+tl_network_data(const tl_network *network)
+{
+    return network->data;
 }
 
 /* --- locks ------------------------------------------------------------------------------ */
@@ -438,8 +484,8 @@ done:
 static bool
 must_train(const tl_node *node, const bool *trainable)
 {
-    if (node->op == TL_OP_DROPOUT) {
-        return node->dropout.rate > 0;
+    if (tl_node_is_random(node)) {
+        return true;
     }
     for (size_t k = 0; k < node->param_count; k++) {
         if (trainable[node->first_param + k]) {

@@ -24,6 +24,12 @@ typedef struct tl_network tl_network;
 tl_status tl_network_create(tl_network **out, const tl_graph *graph,
                             tl_parameters *const *groups, size_t group_count,
                             const tl_ops *ops);
+
+/* The same for a graph that uses single tensors: parameter i is tensor picks[i] of groups[i],
+ * which may be the same block as another one's. `count` is that of the graph's parameters. */
+tl_status tl_network_create_picked(tl_network **out, const tl_graph *graph,
+                                   tl_parameters *const *groups, const size_t *picks,
+                                   size_t count, const tl_ops *ops);
 void tl_network_destroy(tl_network *network);
 
 const tl_graph *tl_network_graph(const tl_network *network);
@@ -31,6 +37,9 @@ const tl_ops *tl_network_ops(const tl_network *network);
 
 /* The tensor bound to the graph's i-th parameter. */
 const tl_tensor *tl_network_tensor(const tl_network *network, size_t param);
+
+/* The numbers of all parameters, in order. */
+const float *const *tl_network_data(const tl_network *network);
 
 /* Locks all groups, in an order that cannot deadlock. */
 void tl_network_lock_read(tl_network *network);

@@ -77,6 +77,7 @@ typedef struct tl_work {
     const float *values;   /* 256: what each byte means */
     bool finite;           /* refuse src with NaN or infinity; where the kernel checks_finite */
     const float *residual; /* added; already in dst where the kernel adds_in_place */
+    const float *others[TL_MAX_INPUTS - 1]; /* what a concatenate reads behind src */
     void *shared;
     bool whole;
     size_t phase, begin, end;

@@ -244,7 +244,10 @@ start_crew(void)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int refused = 0;
     while (crew.started < crew.wanted && refused == 0) {
+        /* It frees what the last thread on the same stack had: a child would free it again. */
+        tl_fork_guard_enter();
         refused = pthread_create(&crew.threads[crew.started], NULL, crew_thread, NULL);
+        tl_fork_guard_leave();
         crew.started += refused == 0;
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -124,15 +124,15 @@ tl_trainer_create(tl_trainer **out, tl_network *network, const tl_trainer_plan *
     TL_TRY(attach_loss(t, graph));
     TL_TRY(mark_needed(t, graph));
     const tl_node *last = &graph->nodes[t->output];
-    TL_TRY(tl_parts_create(
-        &t->parts,
-        &(tl_parts_plan){.network = network,
-                         .start = t->start,
-                         .logits = t->logits,
-                         .needed = t->needed,
-                         .trainable = t->trainable,
-                         .loss = t->loss,
-                         .output = t->logits == t->output ? TL_LINEAR
+    TL_TRY(tl_parts_create(&t->parts,
+                           &(tl_parts_plan){.network = network,
+                                            .start = t->start,
+                                            .logits = t->logits,
+                                            .needed = t->needed,
+                                            .trainable = t->trainable,
+                                            .loss = t->loss,
+                                            .output = t->logits == t->output
+                                                          ? TL_LINEAR
                                                           : last->activation.function}));
     TL_TRY(create_state(t, graph, plan));
 
@@ -237,7 +237,8 @@ typedef struct updating {
     float learning_rate;
 } updating;
 
-/* Runs on a crew thread, inside the fork guard: a forked child must not see a step half done. */
+/* Runs on a crew thread, inside the fork guard: a forked child must not see a step half done.
+ */
 static tl_status
 update_task(void *context, size_t unused)
 {
@@ -350,6 +351,12 @@ void
 tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations)
 {
     tl_train_state_set_iterations(trainer->state, iterations);
+}
+
+tl_status
+tl_trainer_set_momentum(tl_trainer *trainer, float momentum)
+{
+    return tl_train_state_set_momentum(trainer->state, momentum);
 }
 
 void

@@ -71,6 +71,9 @@ bool tl_trainer_time(const tl_trainer *trainer, size_t index, tl_unit_time *time
 /* The weights become their moving averages, if the optimizer keeps any. */
 void tl_trainer_apply_averages(tl_trainer *trainer);
 
+/* SGD's momentum from the next step on; see train_state.h. */
+tl_status tl_trainer_set_momentum(tl_trainer *trainer, float momentum);
+
 /* Batches trained so far. */
 uint64_t tl_trainer_iterations(const tl_trainer *trainer);
 void tl_trainer_set_iterations(tl_trainer *trainer, uint64_t iterations);

@@ -1,10 +1,11 @@
-/* Dense layers, activations, dropout, pooling: plain loops, and matrix products where it pays. */
+/* Dense layers, activations, dropout, pooling: plain loops, and products where it pays. */
 #include "core/train_heads.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "core/activation.h"
+#include "core/pooling.h"
 #include "core/random.h"
 
 tl_status
@@ -85,67 +86,99 @@ done:
 
 /* --- dropout ---------------------------------------------------------------------------- */
 
-/* dst (+)= src, scaled up where dropout keeps it. The mask depends on the place in the batch. */
+/* dst (+)= src, scaled up where dropout keeps it. The mask depends on the place in the batch; of
+ * spatial dropout on the channel in the picture alone. */
 static void
 drop(const tl_head *h, float *dst, const float *src, bool adds)
 {
     const float rate = h->node->dropout.rate;
     const float scale = 1.0F / (1.0F - rate);
     const size_t count = dst_count(h);
-    const size_t first = h->first_row * count;
+    const bool spatial = h->node->op == TL_OP_SPATIAL_DROPOUT2D;
+    const size_t masks = spatial ? tl_shape_channels(&h->node->shape) : count;
     for (size_t i = 0; i < h->rows * count; i++) {
-        const bool kept = tl_random_uniform(h->stream, first + i) >= rate;
+        const size_t place = (h->first_row + i / count) * masks + i % masks;
+        const bool kept = tl_random_uniform(h->stream, place) >= rate;
         const float x = kept ? src[i] * scale : 0;
         dst[i] = adds ? dst[i] + x : x;
     }
 }
 
-/* --- pooling over all pixels ------------------------------------------------------------ */
+/* --- pooling ---------------------------------------------------------------------------- */
+
+static tl_pooling_window
+window_of(const tl_head *h)
+{
+    tl_pooling_window window = {.padding = tl_window_padding(h->node, input_shape(h, 0)),
+                                .src = *input_shape(h, 0),
+                                .dst = h->node->shape,
+                                .average = h->node->op == TL_OP_AVERAGE_POOLING2D};
+    memcpy(window.pool, h->node->window.pool, sizeof window.pool);
+    memcpy(window.strides, h->node->window.strides, sizeof window.strides);
+    return window;
+}
 
 static void
-forward_global_pooling(const tl_head *h, float *dst, const float *src)
+forward_pooling(const tl_head *h)
 {
     const tl_shape *input = input_shape(h, 0);
-    const size_t pixels = input->dims[0] * input->dims[1];
+    const size_t src_count = tl_shape_elements(input);
     const size_t channels = input->dims[2];
-    const bool average = h->node->op == TL_OP_GLOBAL_AVERAGE_POOLING2D;
-    memcpy(dst, src, channels * sizeof *dst);
-    for (size_t p = 1; p < pixels; p++) {
-        for (size_t c = 0; c < channels; c++) {
-            const float x = src[p * channels + c];
-            dst[c] = average ? dst[c] + x : (x > dst[c] || x != x ? x : dst[c]);
+    for (size_t r = 0; r < h->rows; r++) {
+        const float *src = h->src[0] + r * src_count;
+        float *dst = h->dst + r * dst_count(h);
+        if (h->node->op == TL_OP_MAX_POOLING2D || h->node->op == TL_OP_AVERAGE_POOLING2D) {
+            const tl_pooling_window window = window_of(h);
+            tl_pooling_forward(dst, src, &window);
+        } else {
+            tl_global_pooling_forward(dst, src, src_count / channels, channels,
+                                      h->node->op == TL_OP_GLOBAL_AVERAGE_POOLING2D);
         }
-    }
-    for (size_t c = 0; average && c < channels; c++) {
-        dst[c] /= (float)pixels;
     }
 }
 
 static void
-backward_global_pooling(const tl_head *h, float *grad_src, const float *grad, const float *dst,
-                        const float *src)
+backward_pooling(const tl_head *h)
 {
     const tl_shape *input = input_shape(h, 0);
-    const size_t pixels = input->dims[0] * input->dims[1];
+    const size_t src_count = tl_shape_elements(input);
     const size_t channels = input->dims[2];
-    if (h->node->op == TL_OP_GLOBAL_AVERAGE_POOLING2D) {
-        for (size_t p = 0; p < pixels; p++) {
-            for (size_t c = 0; c < channels; c++) {
-                grad_src[p * channels + c] += grad[c] / (float)pixels;
-            }
+    for (size_t r = 0; r < h->rows; r++) {
+        const float *src = h->src[0] + r * src_count;
+        const float *grad = h->grad + r * dst_count(h);
+        float *grad_src = h->grad_src[0] + r * src_count;
+        if (h->node->op == TL_OP_MAX_POOLING2D || h->node->op == TL_OP_AVERAGE_POOLING2D) {
+            const tl_pooling_window window = window_of(h);
+            tl_pooling_backward(grad_src, grad, src, &window);
+        } else {
+            tl_global_pooling_backward(grad_src, grad, h->dst + r * dst_count(h), src,
+                                       src_count / channels, channels,
+                                       h->node->op == TL_OP_GLOBAL_AVERAGE_POOLING2D);
         }
-        return;
     }
-    for (size_t c = 0; c < channels; c++) {
-        size_t ties = 0; /* shared evenly, as TensorFlow's reduce_max does */
+}
+
+/* --- concatenation ---------------------------------------------------------------------- */
+
+/* All inputs' pixels side by side, or their gradients apart. */
+static void
+concatenate(const tl_head *h)
+{
+    const size_t width = tl_shape_channels(&h->node->shape);
+    const size_t pixels = h->rows * dst_count(h) / width;
+    size_t first = 0;
+    for (size_t k = 0; k < h->node->input_count; k++) {
+        const size_t channels = tl_shape_channels(input_shape(h, k));
         for (size_t p = 0; p < pixels; p++) {
-            ties += src[p * channels + c] == dst[c];
-        }
-        for (size_t p = 0; p < pixels; p++) {
-            if (src[p * channels + c] == dst[c]) {
-                grad_src[p * channels + c] += grad[c] / (float)ties;
+            const size_t at = p * width + first;
+            if (h->grad == NULL) {
+                memcpy(h->dst + at, h->src[k] + p * channels, channels * sizeof *h->dst);
+            }
+            for (size_t c = 0; h->grad_src[k] != NULL && c < channels; c++) {
+                h->grad_src[k][p * channels + c] += h->grad[at + c];
             }
         }
+        first += channels;
     }
 }
 
@@ -189,14 +222,17 @@ tl_head_forward(const tl_head *h)
                               h->node->activation.function);
         break;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         drop(h, h->dst, h->src[0], false);
         break;
+    case TL_OP_CONCATENATE:
+        concatenate(h);
+        break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
     case TL_OP_GLOBAL_AVERAGE_POOLING2D:
     case TL_OP_GLOBAL_MAX_POOLING2D:
-        for (size_t r = 0; r < h->rows; r++) {
-            forward_global_pooling(h, h->dst + r * count,
-                                   h->src[0] + r * tl_shape_elements(input_shape(h, 0)));
-        }
+        forward_pooling(h);
         break;
     case TL_OP_ZERO_PADDING2D:
         memset(h->dst, 0, h->rows * count * sizeof *h->dst);
@@ -214,27 +250,31 @@ tl_head_backward(const tl_head *h)
 {
     const size_t count = dst_count(h);
     const size_t channels = tl_shape_channels(&h->node->shape);
-    const size_t src_count = tl_shape_elements(input_shape(h, 0));
     if (h->node->op == TL_OP_DENSE) {
         return backward_dense(h);
+    }
+    if (h->node->op == TL_OP_CONCATENATE) {
+        concatenate(h);
+        return TL_OK;
     }
     if (h->grad_src[0] == NULL) {
         return TL_OK;
     }
     switch (h->node->op) {
     case TL_OP_ACTIVATION:
-        tl_activation_backward(h->grad_src[0], h->grad, h->dst, h->rows * count / channels,
-                               channels, h->node->activation.function);
+        tl_activation_backward(h->grad_src[0], h->grad, h->src[0], h->dst,
+                               h->rows * count / channels, channels,
+                               h->node->activation.function);
         break;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         drop(h, h->grad_src[0], h->grad, true);
         break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
     case TL_OP_GLOBAL_AVERAGE_POOLING2D:
     case TL_OP_GLOBAL_MAX_POOLING2D:
-        for (size_t r = 0; r < h->rows; r++) {
-            backward_global_pooling(h, h->grad_src[0] + r * src_count, h->grad + r * count,
-                                    h->dst + r * count, h->src[0] + r * src_count);
-        }
+        backward_pooling(h);
         break;
     case TL_OP_ZERO_PADDING2D:
         pad(h, (float *)(uintptr_t)h->grad, h->grad_src[0]); /* only read */

@@ -10,6 +10,9 @@
  *   backward   gradient of z    <- gradient of the view behind, by `inner`, tile by tile
  *              gradients of kernel and bias, and of the view before, which `pass` finishes
  *
+ * Where a batch norm's statistics are stored ones and its gamma and beta do not train, it is
+ * folded into the convolution: then what is stored is the value itself, behind the function.
+ *
  * Tensors are (images, height, width, channels); per-channel arrays have `channels` numbers. */
 #ifndef TL_CORE_TRAIN_OPS_H
 #define TL_CORE_TRAIN_OPS_H
@@ -70,11 +73,19 @@ typedef struct tl_layer {
     tl_shape dst;
 } tl_layer;
 
+static inline size_t
+tl_layer_kernel_count(const tl_layer *layer)
+{
+    return layer->kernel[0] * layer->kernel[1] * layer->src.dims[2] *
+           (layer->depthwise ? 1 : layer->dst.dims[2]);
+}
+
 typedef struct tl_layer_forward {
     float *dst;
     tl_view src;
     const float *kernel; /* HWIO, depthwise (h, w, c, 1) */
     const float *bias;   /* or NULL */
+    tl_function function; /* of what is stored: linear, relu or relu6 */
     const void *packed;
     size_t images;
     tl_moments *moments; /* or NULL */

@@ -13,7 +13,7 @@
 enum {
     PARTS_MOST = 256,
     SMALL_WORK = 4 << 20,   /* multiply-adds: below, threads cost more than they save */
-    MICRO_FLOATS = 12 << 20, /* that a part stores at a time where it goes alone */
+    MICRO_FLOATS = 6 << 20,  /* that a part stores at a time where it goes alone */
     ADD_PIXELS = 256
 };
 static const double BETWEEN_QUESTIONS = 0.05; /* seconds */
@@ -381,7 +381,24 @@ view_of(const part *one, const tl_parts_batch *batch, size_t u)
         return (tl_view){.data =
                              batch->inputs + one->first_row * unit->channels * unit->pixels};
     }
+    if (unit->folded) {
+        return (tl_view){.data = value_of(one, u)};
+    }
     return (tl_view){value_of(one, u), n->mean, n->scale, n->shift, unit->function};
+}
+
+/* The same for whoever masks its gradient: a folded unit's function is told by its values. */
+static tl_gradient
+gradient_to(const part *one, const tl_parts_batch *batch, size_t u, bool adds, bool last)
+{
+    const tl_unit *unit = &one->all->plan.units[u];
+    tl_gradient to = {.data = grad_of(one, u),
+                      .adds = adds,
+                      .last = last,
+                      .view = view_of(one, batch, u),
+                      .sums = unit->folded ? NULL : one->unit_sums[u]};
+    to.view.function = unit->function;
+    return to;
 }
 
 /* Where a reader gives the gradient of its k-th input to. */
@@ -392,11 +409,7 @@ gradient_of(const part *one, const tl_parts_batch *batch, const tl_unit *reader,
     if (!one->all->plan.units[u].wants_grad) {
         return (tl_gradient){0};
     }
-    return (tl_gradient){.data = grad_of(one, u),
-                         .adds = reader->adds[k],
-                         .last = reader->ends[k],
-                         .view = view_of(one, batch, u),
-                         .sums = one->unit_sums[u]};
+    return gradient_to(one, batch, u, reader->adds[k], reader->ends[k]);
 }
 
 static tl_inner
@@ -405,7 +418,7 @@ inner_of(const part *one, size_t u)
     const tl_unit *unit = &one->all->plan.units[u];
     const norm *n = &one->all->norms[u];
     tl_inner inner = {.gradient = grad_of(one, u), .data = value_of(one, u)};
-    if (unit->norm != TL_NONE) {
+    if (unit->norm != TL_NONE && !unit->folded) {
         inner.mean = n->mean;
         inner.scale = n->scale;
         inner.offset = unit->batch_statistics ? n->offset : NULL;
@@ -445,6 +458,11 @@ weights_of(const part *one, const tl_unit *unit)
         w.grad_kernel = one->grads[first];
         w.bias = node->param_count > 1 ? parameter(all, first + 1) : NULL;
         w.grad_bias = node->param_count > 1 ? one->grads[first + 1] : NULL;
+    }
+    if (unit->folded) {
+        const float *folded = tl_arena_at(&all->packed, unit->folded_offset);
+        w.kernel = folded;
+        w.bias = folded + tl_layer_kernel_count(&unit->layer);
     }
     return w;
 }
@@ -543,6 +561,7 @@ forward_unit(part *one, const tl_parts_batch *batch, size_t u)
                 .src = view_of(one, batch, unit->inputs[0]),
                 .kernel = w.kernel,
                 .bias = w.bias,
+                .function = unit->folded ? unit->function : TL_LINEAR,
                 .packed = all->packed.base + unit->packed_offset,
                 .images = one->rows,
                 .moments = moments,
@@ -769,11 +788,24 @@ typedef struct walk {
 } walk;
 
 static double
-now(void)
+seconds(clockid_t clock)
 {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    (void)clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double
+now(void)
+{
+    return seconds(CLOCK_MONOTONIC);
+}
+
+/* Of this thread: what other programs do meanwhile is not counted. */
+static double
+cpu_time(void)
+{
+    return seconds(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* Rows [begin, end) of the batch are the part's. */
@@ -792,6 +824,7 @@ turn_back(part *one, const tl_parts_batch *batch)
     const size_t cols = unit->channels * unit->pixels;
     const size_t target_cols = tl_loss_target_cols(all->loss.kind, cols);
     const tl_view view = view_of(one, batch, u);
+    const tl_gradient to = gradient_to(one, batch, u, false, true);
     room r = {one->scratch};
     float *sums = take(&r, 4 * unit->channels * sizeof *sums);
     float *grad = take(&r, one->rows * cols * sizeof *grad);
@@ -806,9 +839,7 @@ turn_back(part *one, const tl_parts_batch *batch)
     one->loss += loss;
     tl_activation_forward(outputs, outputs, one->rows, cols, all->output);
     all->ops->training->pass(
-        &(tl_gradient){
-            .data = grad_of(one, u), .last = true, .view = view, .sums = one->unit_sums[u]},
-        grad, 0, one->rows * unit->pixels, unit->channels, sums);
+        &to, grad, 0, one->rows * unit->pixels, unit->channels, sums);
 }
 
 static tl_status
@@ -825,21 +856,21 @@ walk_task(void *context, size_t index)
     }
     one->first_row = begin;
     one->rows = end - begin < at_once ? end - begin : at_once;
-    double started = now();
+    double started = cpu_time();
     for (size_t u = w->begin; u < w->end; u++) {
         TL_TRY(forward_unit(one, w->batch, u));
-        const double finished = now();
+        const double finished = cpu_time();
         one->seconds[u][0] += finished - started;
         started = finished;
     }
     if (w->turns) {
         turn_back(one, w->batch);
     }
-    started = now();
+    started = cpu_time();
     for (size_t u = w->back_end; u-- > w->back_begin;) {
         if (w->all->plan.units[u].wants_grad) {
             TL_TRY(backward_unit(one, w->batch, u));
-            const double finished = now();
+            const double finished = cpu_time();
             one->seconds[u][1] += finished - started;
             started = finished;
         }
@@ -871,11 +902,37 @@ clear_task(void *context, size_t index)
     return TL_OK;
 }
 
+/* Kernel and bias with the batch norm in them. */
+static void
+fold(const tl_parts *all, const tl_unit *unit)
+{
+    const tl_node *node = node_of(all, unit->head);
+    const tl_layer *layer = &unit->layer;
+    float *kernel = tl_arena_at(&all->packed, unit->folded_offset);
+    tl_step step = {.kind = layer->depthwise ? TL_STEP_DEPTHWISE_CONV2D : TL_STEP_CONV2D,
+                    .src_shape = layer->src,
+                    .dst_shape = layer->dst,
+                    .kernel = {layer->kernel[0], layer->kernel[1]},
+                    .kernel_param = node->first_param,
+                    .bias_param = node->param_count > 1 ? node->first_param + 1 : TL_NONE,
+                    .gamma_param = TL_NONE};
+    if (unit->norm != TL_NONE) {
+        const tl_node *norm_node = node_of(all, unit->norm);
+        step.gamma_param = norm_node->first_param;
+        step.epsilon = norm_node->batch_normalization.epsilon;
+    }
+    tl_step_fold(&step, kernel, kernel + tl_layer_kernel_count(layer),
+                 tl_network_data(all->network));
+}
+
 static tl_status
 pack_task(void *context, size_t index)
 {
     const tl_parts *all = context;
     const tl_unit *unit = &all->plan.units[index];
+    if (unit->folded) {
+        fold(all, unit);
+    }
     if (unit->is_layer) {
         const weights w = weights_of(&all->parts[0], unit);
         all->ops->training->pack(&unit->layer, all->packed.base + unit->packed_offset,
@@ -900,6 +957,22 @@ add_task(void *context, size_t param)
         }
     }
     return TL_OK;
+}
+
+/* Gradients of folded kernels and biases -> those of the kernels and biases themselves. */
+static void
+unfold_gradients(const tl_parts *all, size_t u)
+{
+    const tl_unit *unit = &all->plan.units[u];
+    const tl_node *node = node_of(all, unit->head);
+    const float *scale = all->norms[u].scale;
+    for (size_t k = 0; k < node->param_count; k++) {
+        float *grad = all->parts[0].grads[node->first_param + k];
+        const size_t count = tl_network_tensor(all->network, node->first_param + k)->count;
+        for (size_t i = 0; grad != NULL && i < count; i++) {
+            grad[i] *= scale[i % unit->channels]; /* the output channel runs fastest */
+        }
+    }
 }
 
 /* Asks, but not too often. */
@@ -1001,8 +1074,9 @@ tl_parts_run(tl_parts *parts, double *loss, const tl_parts_batch *batch)
         TL_TRY(tl_pool_run(add_task, parts, parts->graph->param_count));
     }
     for (size_t u = 1; u < parts->plan.count; u++) {
-        if (parts->plan.units[u].norm != TL_NONE && parts->plan.units[u].wants_grad) {
-            give_norm_gradients(parts, u);
+        const tl_unit *unit = &parts->plan.units[u];
+        if (unit->norm != TL_NONE && unit->wants_grad) {
+            (unit->folded ? unfold_gradients : give_norm_gradients)(parts, u);
         }
     }
     for (size_t i = 0; i < parts->used; i++) {

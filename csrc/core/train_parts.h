@@ -65,7 +65,8 @@ void tl_parts_move_statistics(const tl_parts *parts);
 /* Whether a batch norm takes statistics of the batch. */
 bool tl_parts_take_statistics(const tl_parts *parts);
 
-/* Seconds that unit i took in all runs so far, on average of the parts; false: no such unit. */
+/* Seconds of a processor that unit i took in all runs so far, on average of the parts; false: no
+ * such unit. */
 typedef struct tl_unit_time {
     const char *name; /* of its head's node */
     double forward, backward;

@@ -40,7 +40,8 @@ static bool
 passes_through(const tl_node *node)
 {
     return node->op == TL_OP_FLATTEN ||
-           (node->op == TL_OP_DROPOUT && (node->inference || node->dropout.rate == 0)) ||
+           ((node->op == TL_OP_DROPOUT || node->op == TL_OP_SPATIAL_DROPOUT2D) &&
+            (node->inference || node->dropout.rate == 0)) ||
            (node->op == TL_OP_ACTIVATION && node->activation.function == TL_LINEAR);
 }
 
@@ -103,8 +104,6 @@ describe_layer(const planning *p, tl_unit *unit, const tl_node *node)
         unit->inputs[0] = p->unit[input->inputs[0]];
     }
     TL_TRY(p->ops->plan(layer, &unit->packed_bytes, &unit->layer_scratch));
-    unit->packed_offset = p->plan->packed_bytes;
-    p->plan->packed_bytes += unit->packed_bytes;
     p->plan->work += tl_shape_elements(&layer->dst) * layer->kernel[0] * layer->kernel[1] *
                      (layer->depthwise ? 1 : layer->src.dims[2]);
 done:
@@ -188,6 +187,36 @@ done:
     return status;
 }
 
+/* A batch norm that neither looks at the batch nor trains is folded into the convolution. */
+static bool
+can_fold(const planning *p, const tl_unit *unit)
+{
+    return unit->is_layer &&
+           (unit->norm == TL_NONE || (!unit->batch_statistics && !is_trained(p, unit->norm)));
+}
+
+/* Which units are folded, and where what is packed lies. */
+static tl_status
+lay_packed(const planning *p)
+{
+    tl_status status = TL_OK;
+    tl_layout layout = {0};
+    for (size_t u = 1; u < p->plan->count; u++) {
+        tl_unit *unit = &p->plan->units[u];
+        unit->folded = can_fold(p, unit);
+        if (unit->is_layer) {
+            TL_TRY(tl_layout_add(&layout, &unit->packed_offset, unit->packed_bytes));
+        }
+        if (unit->folded) {
+            const size_t floats = tl_layer_kernel_count(&unit->layer) + unit->channels;
+            TL_TRY(tl_layout_add(&layout, &unit->folded_offset, floats * sizeof(float)));
+        }
+    }
+    p->plan->packed_bytes = layout.size;
+done:
+    return status;
+}
+
 /* Who writes to a gradient first and last, in the order of the backward walk. */
 static tl_status
 order_writers(tl_train_plan *plan)
@@ -257,6 +286,7 @@ tl_train_plan_create(tl_train_plan *plan, const tl_graph *graph, size_t start, s
     for (size_t u = 1; u < made.count; u++) {
         made.row_floats += made.units[u].channels * made.units[u].pixels;
     }
+    TL_TRY(lay_packed(&p));
     TL_TRY(order_writers(&made));
     *plan = made; /* handed over */
     made.units = NULL;

@@ -17,6 +17,7 @@ typedef struct tl_unit {
     tl_function function; /* linear, relu, relu6 */
     bool batch_statistics;
     bool wants_grad; /* a trainable parameter lies in it or before it */
+    bool folded; /* a convolution that stores its value: norm and function are part of it */
     size_t inputs[TL_MAX_INPUTS]; /* units */
     size_t input_count;
     bool adds[TL_MAX_INPUTS]; /* to the input's gradient: another unit has written before */
@@ -26,6 +27,7 @@ typedef struct tl_unit {
     bool is_layer; /* a convolution */
     tl_layer layer;
     size_t packed_offset, packed_bytes;
+    size_t folded_offset; /* of kernel and bias, beside what is packed */
     size_t layer_scratch;
 } tl_unit;
 

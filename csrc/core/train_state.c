@@ -17,6 +17,7 @@ typedef struct trained {
 struct tl_train_state {
     tl_network *network; /* borrowed */
     tl_optimizer optimizer;
+    bool has_velocity; /* SGD with momentum: decided for good when the state is made */
     uint64_t iterations;
     size_t count;
     trained *params;
@@ -103,6 +104,7 @@ tl_train_state_create(tl_train_state **out, tl_network *network, const bool *tra
     }
     state->network = network;
     state->optimizer = *optimizer;
+    state->has_velocity = tl_optimizer_slots(optimizer) > 0;
     state->width = tl_optimizer_slots(optimizer) + (accumulates(optimizer) ? 1 : 0) +
                    (optimizer->use_ema ? 1 : 0);
     state->params = tl_alloc(param_count, sizeof *state->params);
@@ -189,6 +191,23 @@ tl_train_state_update(tl_train_state *state, const float *const *grads, float le
         tl_train_state_apply_averages(state);
     }
     state->iterations++;
+}
+
+tl_status
+tl_train_state_set_momentum(tl_train_state *state, float momentum)
+{
+    if (state->optimizer.kind != TL_SGD || !(momentum >= 0 && momentum <= 1)) {
+        return tl_fail(TL_BAD_VALUE, "momentum must be from 0 to 1, of an SGD, not %g",
+                       (double)momentum);
+    }
+    if (momentum > 0 && !state->has_velocity) {
+        return tl_fail(TL_BAD_VALUE,
+                       "momentum=%g needs a model that was compiled with a momentum above 0: "
+                       "call compile again",
+                       (double)momentum);
+    }
+    state->optimizer.momentum = momentum;
+    return TL_OK;
 }
 
 void

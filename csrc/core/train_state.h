@@ -27,6 +27,10 @@ void tl_train_state_destroy(tl_train_state *state);
 void tl_train_state_update(tl_train_state *state, const float *const *grads,
                            float learning_rate);
 
+/* SGD's momentum from the next update on. TL_BAD_VALUE where that would need arrays that the
+ * state does not have. */
+tl_status tl_train_state_set_momentum(tl_train_state *state, float momentum);
+
 /* The weights become their averages, if there are any; the caller does as for an update. */
 void tl_train_state_apply_averages(tl_train_state *state);
 

@@ -67,7 +67,7 @@ typedef struct tl_outer_job { /* dst[m, n] += sum over p of a[p, m] b[p, n] */
 
 enum { TL_MAX_TAPS = 32 };
 
-/* dst[p, c] (+)= bias[c] + sum over t of src[t][p, c] weights[t][c] */
+/* dst[p, c] <- function(bias[c] or dst[p, c] + sum over t of src[t][p, c] weights[t][c]) */
 typedef struct tl_taps_job {
     float *dst;
     size_t dst_stride;
@@ -76,6 +76,7 @@ typedef struct tl_taps_job {
     size_t taps;
     size_t src_stride;
     const float *bias; /* NULL: dst is added to */
+    tl_function function; /* linear, relu or relu6, of the sum */
     size_t pixels;
     size_t channels;
 } tl_taps_job;

@@ -11,7 +11,14 @@ outer_tile(const tl_outer_job *job, size_t m, size_t n, const TAIL tail, const s
     float *dst = job->dst + m * job->dst_stride + n;
     const float *a = job->a + m;
     const float *b = job->b + n;
-    start_from_dst(sum, dst, job->dst_stride, tail, rows, vectors);
+    /* A sum of its own, added at the end: less is rounded off than of a large total. */
+#pragma GCC unroll 14
+    for (size_t r = 0; r < rows; r++) {
+#pragma GCC unroll 3
+        for (size_t v = 0; v < vectors; v++) {
+            sum[r][v] = SPREAD_CONSTANT(0.0F);
+        }
+    }
     for (size_t p = 0; p < job->depth; p++) {
         vec row[TL_MAX_PANEL];
 #pragma GCC unroll 3
@@ -30,7 +37,7 @@ outer_tile(const tl_outer_job *job, size_t m, size_t n, const TAIL tail, const s
         a += job->a_stride;
         b += job->b_stride;
     }
-    finish(sum, dst, job->dst_stride, NULL, tail, TL_LINEAR, rows, vectors);
+    finish(sum, dst, job->dst_stride, dst, tail, TL_LINEAR, rows, vectors);
 }
 
 /* All rows of one panel of columns. */
@@ -106,10 +113,11 @@ taps_tile(const tl_taps_job *job, size_t p, size_t c, const TAIL tail, const boo
     }
 #pragma GCC unroll 8
     for (size_t i = 0; i < pixels; i++) {
+        const vec x = activate(sum[i], job->function);
         if (whole) {
-            STORE(dst + i * job->dst_stride, sum[i]);
+            STORE(dst + i * job->dst_stride, x);
         } else {
-            STORE_TAIL(dst + i * job->dst_stride, sum[i], tail);
+            STORE_TAIL(dst + i * job->dst_stride, x, tail);
         }
     }
 }
@@ -152,9 +160,8 @@ tap_sums_vector(const tl_tap_sums_job *job, size_t first, size_t c, const TAIL t
     const float *grad = job->grad + c;
 #pragma GCC unroll 9
     for (size_t t = 0; t < count; t++) {
-        const float *from = job->sums[first + t] + c;
         src[t] = job->src[first + t] + c;
-        sum[t] = whole ? LOAD(from) : LOAD_TAIL(from, tail);
+        sum[t] = SPREAD_CONSTANT(0.0F);
     }
     for (size_t p = 0; p < job->pixels; p++) {
         vec g = whole ? LOAD(grad) : LOAD_TAIL(grad, tail);
@@ -169,9 +176,9 @@ tap_sums_vector(const tl_tap_sums_job *job, size_t first, size_t c, const TAIL t
     for (size_t t = 0; t < count; t++) {
         float *to = job->sums[first + t] + c;
         if (whole) {
-            STORE(to, sum[t]);
+            STORE(to, ADD(LOAD(to), sum[t]));
         } else {
-            STORE_TAIL(to, sum[t], tail);
+            STORE_TAIL(to, ADD(LOAD_TAIL(to, tail), sum[t]), tail);
         }
     }
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/activation.h"
+#include "core/pooling.h"
 
 static size_t
 takes(const tl_block *chain)
@@ -80,29 +81,34 @@ run_padding(float *dst, const float *src, const tl_step *step)
 }
 
 static void
-run_average(float *dst, const float *src, size_t pixels, size_t channels)
+run_concatenate(float *dst, const tl_work *work, const tl_step *step, size_t pixels)
 {
-    memcpy(dst, src, channels * sizeof *dst);
-    for (size_t p = 1; p < pixels; p++) {
-        for (size_t c = 0; c < channels; c++) {
-            dst[c] += src[p * channels + c];
+    const size_t channels = tl_shape_channels(&step->dst_shape);
+    const float *src = work->src;
+    size_t width = tl_shape_channels(&step->src_shape);
+    size_t first = 0; /* channel of dst */
+    for (size_t k = 0; k <= step->other_count; k++) {
+        for (size_t p = 0; p < pixels; p++) {
+            memcpy(dst + p * channels + first, src + p * width, width * sizeof *dst);
         }
-    }
-    for (size_t c = 0; c < channels; c++) {
-        dst[c] /= (float)pixels;
+        if (k < step->other_count) {
+            first += width;
+            src = work->others[k];
+            width = step->other_channels[k];
+        }
     }
 }
 
 static void
-run_maximum(float *dst, const float *src, size_t pixels, size_t channels)
+run_pooling(float *dst, const float *src, const tl_step *step)
 {
-    memcpy(dst, src, channels * sizeof *dst);
-    for (size_t p = 1; p < pixels; p++) {
-        for (size_t c = 0; c < channels; c++) {
-            const float x = src[p * channels + c];
-            dst[c] = x > dst[c] || x != x ? x : dst[c];
-        }
-    }
+    tl_pooling_window window = {.padding = step->padding,
+                                .src = step->src_shape,
+                                .dst = step->dst_shape,
+                                .average = step->kind == TL_STEP_AVERAGE_POOLING2D};
+    memcpy(window.pool, step->kernel, sizeof window.pool);
+    memcpy(window.strides, step->strides, sizeof window.strides);
+    tl_pooling_forward(dst, src, &window);
 }
 
 static tl_status
@@ -128,10 +134,17 @@ forward(const tl_kernel *kernel, const tl_block *block, void *binding, const tl_
         run_padding(dst, src, step);
         break;
     case TL_STEP_GLOBAL_AVERAGE_POOLING2D:
-        run_average(dst, src, pixels, channels);
+        tl_global_pooling_forward(dst, src, pixels, channels, true);
         break;
     case TL_STEP_GLOBAL_MAX_POOLING2D:
-        run_maximum(dst, src, pixels, channels);
+        tl_global_pooling_forward(dst, src, pixels, channels, false);
+        break;
+    case TL_STEP_MAX_POOLING2D:
+    case TL_STEP_AVERAGE_POOLING2D:
+        run_pooling(dst, src, step);
+        break;
+    case TL_STEP_CONCATENATE:
+        run_concatenate(dst, work, step, pixels);
         break;
     case TL_STEP_FLATTEN:
     case TL_STEP_ACTIVATION:

@@ -196,6 +196,7 @@ typedef struct product {
     const float *panels;
     size_t cols;
     const float *bias;
+    tl_function function;
     size_t pixels;
 } product;
 
@@ -219,7 +220,7 @@ multiply(const product *p, const tl_micro *micro)
                 .channels = some,
                 .pixels = p->pixels,
                 .bias = first == 0 ? p->bias + n : NULL,
-                .function = TL_LINEAR,
+                .function = first + TL_MAX_SEGMENTS < p->segments ? TL_LINEAR : p->function,
             };
             for (size_t i = 0; i < job.segments; i++) {
                 job.src[i] = p->src + (first + i) * p->src_step;
@@ -369,6 +370,7 @@ pointwise_forward(const tl_layer *layer, const sizes *s, const tl_layer_forward 
                             .panels = packed + s->forward_panels,
                             .cols = s->out,
                             .bias = packed + s->bias,
+                            .function = call->function,
                             .pixels = some},
                  micro);
         if (call->moments != NULL) {
@@ -390,19 +392,7 @@ pointwise_backward(const tl_layer *layer, const sizes *s, const tl_layer_backwar
         if (call->grad_bias != NULL) {
             add_bias(call->grad_bias, grad, some, s->out, scratch + s->sums);
         }
-        if (call->grad_kernel != NULL) {
-            micro->outer(&(tl_outer_job){
-                .dst = call->grad_kernel,
-                .dst_stride = s->out,
-                .a = view_at(scratch + s->src, &call->src, first, some, s->in),
-                .a_stride = s->in,
-                .rows = s->in,
-                .b = grad,
-                .b_stride = s->out,
-                .cols = s->out,
-                .depth = some,
-            });
-        }
+        /* This brings both tiles near in their order; the kernel's gradient walks across. */
         if (call->src_gradient.data != NULL) {
             multiply(&(product){.dst = scratch + s->grad_src,
                                 .dst_stride = s->in,
@@ -417,6 +407,19 @@ pointwise_backward(const tl_layer *layer, const sizes *s, const tl_layer_backwar
                      micro);
             pass(&call->src_gradient, scratch + s->grad_src, first, some, s->in,
                  scratch + s->sums);
+        }
+        if (call->grad_kernel != NULL) {
+            micro->outer(&(tl_outer_job){
+                .dst = call->grad_kernel,
+                .dst_stride = s->out,
+                .a = view_at(scratch + s->src, &call->src, first, some, s->in),
+                .a_stride = s->in,
+                .rows = s->in,
+                .b = grad,
+                .b_stride = s->out,
+                .cols = s->out,
+                .depth = some,
+            });
         }
     }
 }
@@ -474,6 +477,7 @@ windows_forward(const tl_layer *layer, const sizes *s, const tl_layer_forward *c
                                 .panels = packed + s->forward_panels,
                                 .cols = s->out,
                                 .bias = packed + s->bias,
+                                .function = call->function,
                                 .pixels = width},
                      micro);
             dst += width * s->out;
@@ -584,13 +588,15 @@ fill_ring(float *ring, size_t *ready, size_t end, const tl_layer *layer, const s
 /* One row of outputs. */
 static void
 depthwise_row(float *dst, const tl_layer *layer, const sizes *s, const float *ring, size_t y,
-              const float *kernel, const float *bias, const tl_micro *micro)
+              const tl_layer_forward *call, const tl_micro *micro)
 {
+    const float *packed = call->packed;
+    size_t left = layer->kernel[0] * layer->kernel[1];
     const size_t row = s->width * s->in;
     tl_taps_job job = {.dst = dst,
                        .dst_stride = s->in,
                        .src_stride = layer->strides[1] * s->in,
-                       .bias = bias,
+                       .bias = packed + s->bias,
                        .pixels = layer->dst.dims[1],
                        .channels = s->in};
     for (size_t i = 0; i < layer->kernel[0]; i++) {
@@ -598,17 +604,16 @@ depthwise_row(float *dst, const tl_layer *layer, const sizes *s, const float *ri
             ring + (y * layer->strides[0] + i) % layer->kernel[0] * row;
         for (size_t j = 0; j < layer->kernel[1]; j++) {
             job.src[job.taps] = from + j * s->in;
-            job.weights[job.taps] = kernel + (i * layer->kernel[1] + j) * s->in;
+            job.weights[job.taps] = call->kernel + (i * layer->kernel[1] + j) * s->in;
             job.taps++;
-            if (job.taps == TL_MAX_TAPS) {
+            left--;
+            if (job.taps == TL_MAX_TAPS || left == 0) {
+                job.function = left == 0 ? call->function : TL_LINEAR;
                 micro->taps(&job);
                 job.taps = 0;
                 job.bias = NULL; /* from now on dst is added to */
             }
         }
-    }
-    if (job.taps > 0 || job.bias != NULL) {
-        micro->taps(&job);
     }
 }
 
@@ -616,7 +621,6 @@ static void
 depthwise_forward(const tl_layer *layer, const sizes *s, const tl_layer_forward *call)
 {
     const tl_micro *micro = tl_fused_micro();
-    const float *packed = call->packed;
     float *scratch = call->scratch;
     float *ring = scratch + s->src;
     const size_t height = layer->dst.dims[0];
@@ -628,7 +632,7 @@ depthwise_forward(const tl_layer *layer, const sizes *s, const tl_layer_forward 
         size_t ready = 0;
         for (size_t y = 0; y < height; y++) {
             fill_ring(ring, &ready, y * layer->strides[0] + layer->kernel[0], layer, s, &image);
-            depthwise_row(dst, layer, s, ring, y, call->kernel, packed + s->bias, micro);
+            depthwise_row(dst, layer, s, ring, y, call, micro);
             dst += width * s->out;
             pending += width;
             const bool end = y + 1 == height && n + 1 == call->images;

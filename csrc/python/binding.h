@@ -108,6 +108,9 @@ bool *tl_flags_from(PyObject *sequence, size_t count, const char *argument);
 PyObject *tl_set_tensors_method(PyObject *module, PyObject *values);
 PyObject *tl_get_tensors_method(PyObject *module, PyObject *tensors);
 
+/* logistic_method.c */
+PyObject *tl_logistic_regression_method(PyObject *module, PyObject *args, PyObject *kwargs);
+
 /* graph_object.c */
 PyObject *tl_graph_wrap(module_state *state, tl_graph *graph); /* takes the graph over */
 PyObject *tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs);

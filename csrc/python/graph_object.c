@@ -50,6 +50,24 @@ read_same(bool *same, PyObject *value)
     return 0;
 }
 
+/* `text` as a function; `none`: what else the argument may be, in front of the names. */
+static int
+function_from(tl_function *function, const char *text, const char *argument, const char *none)
+{
+    char allowed[256];
+    size_t used = 0;
+    if (tl_function_from_name(function, text)) {
+        return 0;
+    }
+    for (int i = 0; i < TL_FUNCTION_COUNT; i++) {
+        used += (size_t)PyOS_snprintf(allowed + used, sizeof allowed - used, "%s%s",
+                                      i == 0 ? "" : ", ", tl_function_name((tl_function)i));
+    }
+    PyErr_Format(PyExc_ValueError, "%s must be %sone of %s, not \"%s\"", argument, none,
+                 allowed, text);
+    return -1;
+}
+
 static int
 read_function(tl_function *function, PyObject *value)
 {
@@ -57,13 +75,7 @@ read_function(tl_function *function, PyObject *value)
     if (tl_text_from(&text, value, "function") < 0) {
         return -1;
     }
-    if (!tl_function_from_name(function, text)) {
-        PyErr_Format(PyExc_ValueError,
-                     "function must be linear, relu, relu6, sigmoid or softmax, not \"%s\"",
-                     text);
-        return -1;
-    }
-    return 0;
+    return function_from(function, text, "function", "");
 }
 
 static int
@@ -111,18 +123,46 @@ read_convolution(tl_convolution *c, const char *name, PyObject *value, bool dept
     return 1;
 }
 
+/* One attribute of a pooling with a window. 1: no such attribute. */
+static int
+read_window(tl_node *node, const char *name, PyObject *value)
+{
+    if (strcmp(name, "pool_size") == 0) {
+        return read_pair(node->window.pool, value, name);
+    }
+    if (strcmp(name, "strides") == 0) {
+        return read_pair(node->window.strides, value, name);
+    }
+    return strcmp(name, "padding") == 0 ? read_same(&node->window.same, value) : 1;
+}
+
+static int
+read_batch_normalization(tl_node *node, const char *name, PyObject *value)
+{
+    if (strcmp(name, "epsilon") == 0) {
+        return read_float(&node->batch_normalization.epsilon, value, name);
+    }
+    return strcmp(name, "momentum") == 0
+               ? read_float(&node->batch_normalization.momentum, value, name)
+               : 1;
+}
+
 static int
 read_attribute(tl_node *node, const char *name, PyObject *value)
 {
+    if (strcmp(name, "inference") == 0) {
+        return tl_flag_from(&node->inference, value);
+    }
     switch (node->op) {
     case TL_OP_CONV2D:
     case TL_OP_DEPTHWISE_CONV2D:
         return read_convolution(&node->convolution, name, value,
                                 node->op == TL_OP_DEPTHWISE_CONV2D);
     case TL_OP_BATCH_NORMALIZATION:
-        return strcmp(name, "epsilon") == 0
-                   ? read_float(&node->batch_normalization.epsilon, value, name)
-                   : 1;
+        return read_batch_normalization(node, name, value);
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
+        return read_window(node, name, value);
     case TL_OP_RELU:
         if (strcmp(name, "max_value") == 0) {
             return value == Py_None ? 0 : read_float(&node->relu.max_value, value, name);
@@ -142,6 +182,7 @@ read_attribute(tl_node *node, const char *name, PyObject *value)
         }
         return strcmp(name, "use_bias") == 0 ? tl_flag_from(&node->dense.use_bias, value) : 1;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         return strcmp(name, "rate") == 0 ? read_float(&node->dropout.rate, value, name) : 1;
     default:
         return 1;
@@ -190,7 +231,15 @@ attributes_of(const tl_node *node)
                              (Py_ssize_t)c->strides[1], "padding", same, "use_bias",
                              PyBool_FromLong(c->use_bias));
     case TL_OP_BATCH_NORMALIZATION:
-        return Py_BuildValue("{s:d}", "epsilon", (double)node->batch_normalization.epsilon);
+        return Py_BuildValue("{s:d,s:d}", "epsilon", (double)node->batch_normalization.epsilon,
+                             "momentum", (double)node->batch_normalization.momentum);
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
+        return Py_BuildValue("{s:(nn),s:(nn),s:s}", "pool_size",
+                             (Py_ssize_t)node->window.pool[0], (Py_ssize_t)node->window.pool[1],
+                             "strides", (Py_ssize_t)node->window.strides[0],
+                             (Py_ssize_t)node->window.strides[1], "padding",
+                             node->window.same ? "same" : "valid");
     case TL_OP_RELU:
         if (isinf(node->relu.max_value)) {
             return Py_BuildValue("{s:O}", "max_value", Py_None);
@@ -209,6 +258,7 @@ attributes_of(const tl_node *node)
         return Py_BuildValue("{s:n,s:N}", "units", (Py_ssize_t)node->dense.units, "use_bias",
                              PyBool_FromLong(node->dense.use_bias));
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         return Py_BuildValue("{s:d}", "rate", (double)node->dropout.rate);
     default:
         return PyDict_New();
@@ -238,10 +288,11 @@ parameters_of(const tl_graph *graph, const tl_node *node)
 static PyObject *
 node_to_dict(const tl_graph *graph, const tl_node *node)
 {
-    return Py_BuildValue("{s:s,s:s,s:N,s:N,s:N,s:N}", "op", tl_op_name(node->op), "name",
+    return Py_BuildValue("{s:s,s:s,s:N,s:N,s:N,s:N,s:N}", "op", tl_op_name(node->op), "name",
                          node->name, "inputs", tl_sizes_to(node->inputs, node->input_count),
                          "output_shape", tl_shape_to(&node->shape), "attributes",
-                         attributes_of(node), "parameters", parameters_of(graph, node));
+                         attributes_of(node), "inference", PyBool_FromLong(node->inference),
+                         "parameters", parameters_of(graph, node));
 }
 
 /* --- the type --------------------------------------------------------------------------- */
@@ -382,19 +433,23 @@ graph_add(PyObject *op, PyObject *args, PyObject *kwargs)
     return status == TL_OK ? PyLong_FromSize_t(id) : tl_raise(state_of(op), status);
 }
 
-/* Graph.extend(other, input) -> index */
+/* Graph.extend(other, input, inference=False) -> index */
 static PyObject *
 graph_extend(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"other", "input", NULL};
+    static char *names[] = {"other", "input", "inference", NULL};
     GraphObject *self = (GraphObject *)op;
     PyObject *other;
     PyObject *input_object;
+    PyObject *inference_object = Py_False;
+    bool inference;
     size_t input;
     size_t id;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:extend", names,
-                                     state_of(op)->graph_type, &other, &input_object) ||
-        tl_size_from(&input, input_object, "input") < 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O|O:extend", names,
+                                     state_of(op)->graph_type, &other, &input_object,
+                                     &inference_object) ||
+        tl_size_from(&input, input_object, "input") < 0 ||
+        tl_flag_from(&inference, inference_object) < 0) {
         return NULL;
     }
     if (other == op) {
@@ -403,7 +458,7 @@ graph_extend(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     tl_detail_clear();
     const tl_status status =
-        tl_graph_extend(self->graph, &id, ((GraphObject *)other)->graph, input);
+        tl_graph_extend(self->graph, &id, ((GraphObject *)other)->graph, input, inference);
     return status == TL_OK ? PyLong_FromSize_t(id) : tl_raise(state_of(op), status);
 }
 
@@ -510,12 +565,9 @@ tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs)
         read_pooling(&options.pooling, pooling) < 0) {
         return NULL;
     }
-    if (activation != NULL &&
-        !tl_function_from_name(&options.classifier_activation, activation)) {
-        return PyErr_Format(PyExc_ValueError,
-                            "classifier_activation must be None, softmax, sigmoid or relu, not "
-                            "\"%s\"",
-                            activation);
+    if (activation != NULL && function_from(&options.classifier_activation, activation,
+                                            "classifier_activation", "None or ") < 0) {
+        return NULL;
     }
     options.include_top = include_top != 0;
     options.classes = (size_t)classes;

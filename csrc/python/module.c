@@ -126,6 +126,8 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "The graph of MobileNetV2."},
     {"get_tensors", tl_get_tensors_method, METH_O, "Copies of tensors, all of one moment."},
     {"set_tensors", tl_set_tensors_method, METH_O, "Copy values in, all or none, at once."},
+    {"logistic_regression", (PyCFunction)(void (*)(void))tl_logistic_regression_method,
+     METH_VARARGS | METH_KEYWORDS, "The weights of a softmax or sigmoid layer, by L-BFGS."},
     {"pixels_to_float", (PyCFunction)(void (*)(void))pixels_to_float,
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},

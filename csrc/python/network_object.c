@@ -61,33 +61,79 @@ done:
     return groups;
 }
 
+/* The tensors that `sequence` picks, one of each of `count` groups; NULL with an exception. */
+static size_t *
+picks_from(PyObject *sequence, size_t count)
+{
+    size_t *picks = NULL;
+    PyObject *items = tl_items_from(sequence, "picks", "integers");
+    if (items == NULL) {
+        return NULL;
+    }
+    if ((size_t)PyTuple_GET_SIZE(items) != count) {
+        PyErr_Format(PyExc_ValueError,
+                     "picks must hold one index for each of %zu parameters, "
+                     "not %zd",
+                     count, PyTuple_GET_SIZE(items));
+        goto done;
+    }
+    picks = PyMem_Calloc(count + 1, sizeof *picks);
+    if (picks == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (tl_size_from(&picks[i], PyTuple_GET_ITEM(items, (Py_ssize_t)i), "picks") < 0) {
+            PyMem_Free(picks);
+            picks = NULL;
+            goto done;
+        }
+    }
+done:
+    Py_DECREF(items);
+    return picks;
+}
+
 static PyObject *
 network_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"graph", "parameters", NULL};
+    static char *names[] = {"graph", "parameters", "picks", NULL};
     module_state *state = PyType_GetModuleState(type);
     PyObject *graph;
     PyObject *sequence;
+    PyObject *picks_object = Py_None;
+    size_t *picks = NULL;
     size_t count;
     NetworkObject *self = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O:Network", names, state->graph_type,
-                                     &graph, &sequence)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O|O:Network", names, state->graph_type,
+                                     &graph, &sequence, &picks_object)) {
         return NULL;
     }
     tl_parameters **groups = groups_from(sequence, state->parameters_type, &count);
     if (groups == NULL) {
         return NULL;
     }
+    if (picks_object != Py_None) {
+        picks = picks_from(picks_object, count);
+        if (picks == NULL) {
+            goto done;
+        }
+    }
     self = (NetworkObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
+        const tl_graph *nodes = ((GraphObject *)graph)->graph;
         tl_detail_clear();
-        const tl_status status = tl_network_create(
-            &self->network, ((GraphObject *)graph)->graph, groups, count, &ops);
+        const tl_status status =
+            picks == NULL
+                ? tl_network_create(&self->network, nodes, groups, count, &ops)
+                : tl_network_create_picked(&self->network, nodes, groups, picks, count, &ops);
         if (status != TL_OK) {
             tl_raise(state, status);
             Py_CLEAR(self);
         }
     }
+done:
+    PyMem_Free(picks);
     release_groups(groups, count);
     return (PyObject *)self;
 }
@@ -376,22 +422,41 @@ folded_weights(const tl_step *step, const float *const *tensors)
     return Py_BuildValue("(NN)", kernel, bias); /* handed over; NULL if one of them is */
 }
 
+/* All steps that a step reads: its src, then a residual or what is put together with it. */
+static PyObject *
+step_inputs(const tl_step *step)
+{
+    const size_t count = (step->has_residual ? 2U : 1U) + step->other_count;
+    PyObject *inputs = PyTuple_New((Py_ssize_t)count);
+    for (size_t i = 0; inputs != NULL && i < count; i++) {
+        const size_t from = i == 0               ? step->src
+                            : step->has_residual ? step->residual
+                                                 : step->others[i - 1];
+        PyObject *index = step_index(from);
+        if (index == NULL) {
+            Py_CLEAR(inputs);
+            break;
+        }
+        PyTuple_SET_ITEM(inputs, (Py_ssize_t)i, index);
+    }
+    return inputs;
+}
+
 static PyObject *
 step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tensors)
 {
     PyObject *result = NULL;
     PyObject *weights = folded_weights(step, tensors);
-    PyObject *inputs = step->has_residual ? Py_BuildValue("(NN)", step_index(step->src),
-                                                          step_index(step->residual))
-                                          : Py_BuildValue("(N)", step_index(step->src));
+    PyObject *inputs = step_inputs(step);
     if (weights != NULL && inputs != NULL) {
         result = Py_BuildValue(
-            "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:((nn)(nn)),s:s}", "op",
+            "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:(nn),s:((nn)(nn)),s:s}", "op",
             tl_step_kind_name(step->kind), "name",
             tl_network_graph(self->network)->nodes[step->node].name, "inputs", inputs,
             "input_shape", tl_shape_to(&step->src_shape), "output_shape",
             tl_shape_to(&step->dst_shape), "kernel", PyTuple_GET_ITEM(weights, 0), "bias",
-            PyTuple_GET_ITEM(weights, 1), "strides", (Py_ssize_t)step->strides[0],
+            PyTuple_GET_ITEM(weights, 1), "window", (Py_ssize_t)step->kernel[0],
+            (Py_ssize_t)step->kernel[1], "strides", (Py_ssize_t)step->strides[0],
             (Py_ssize_t)step->strides[1], "padding", (Py_ssize_t)step->padding.top,
             (Py_ssize_t)step->padding.bottom, (Py_ssize_t)step->padding.left,
             (Py_ssize_t)step->padding.right, "activation", tl_function_name(step->function));

@@ -132,16 +132,16 @@ multipliers_from(PyObject *object, size_t count)
         goto done;
     }
     for (size_t i = 0; i < count; i++) {
+        PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
+        char argument[64];
         double number;
-        if (tl_number_from(&number, PyTuple_GET_ITEM(items, (Py_ssize_t)i), "multipliers") <
-            0) {
+        (void)PyOS_snprintf(argument, sizeof argument, "multipliers[%zu]", i);
+        if (tl_number_from(&number, item, argument) < 0) {
             goto done;
         }
         if (!(number >= 0 && isfinite((float)number))) {
-            PyErr_Format(PyExc_ValueError,
-                         "multipliers must hold finite numbers of at least 0, "
-                         "not %R",
-                         PyTuple_GET_ITEM(items, (Py_ssize_t)i));
+            PyErr_Format(PyExc_ValueError, "%s must be a finite number of at least 0, not %R",
+                         argument, item);
             goto done;
         }
         multipliers[i] = (float)number;
@@ -352,24 +352,28 @@ has_signal(void *unused)
     return raised;
 }
 
-/* Trainer.train_batch(x, y, sample_weight=None, learning_rate=0.001) -> (loss, outputs) */
+/* Trainer.train_batch(x, y, sample_weight=None, learning_rate=0.001, momentum=None) ->
+ * (loss, outputs) */
 static PyObject *
 trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "y", "sample_weight", "learning_rate", NULL};
+    static char *names[] = {"x", "y", "sample_weight", "learning_rate", "momentum", NULL};
     TrainerObject *self = (TrainerObject *)op;
     PyObject *x;
     PyObject *y;
     PyObject *sample_weight = NULL;
     PyObject *rate = NULL;
+    PyObject *inertia = Py_None;
     PyObject *result = NULL;
     double learning_rate = 0.001;
+    double momentum = 0;
     double loss = 0;
-    tl_status status;
+    tl_status status = TL_OK;
     batch_arrays arrays = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OO:train_batch", names, &x, &y,
-                                     &sample_weight, &rate) ||
-        (rate != NULL && tl_number_from(&learning_rate, rate, "learning_rate") < 0)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|OOO:train_batch", names, &x, &y,
+                                     &sample_weight, &rate, &inertia) ||
+        (rate != NULL && tl_number_from(&learning_rate, rate, "learning_rate") < 0) ||
+        (inertia != Py_None && tl_number_from(&momentum, inertia, "momentum") < 0)) {
         return NULL;
     }
     if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
@@ -377,8 +381,13 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
         Py_BEGIN_ALLOW_THREADS
         tl_mutex_lock(&self->lock);
         tl_detail_clear();
-        status = tl_trainer_step(self->trainer, &loss, PyArray_DATA(arrays.outputs),
-                                 &arrays.batch, (float)learning_rate);
+        if (inertia != Py_None) {
+            status = tl_trainer_set_momentum(self->trainer, (float)momentum);
+        }
+        if (status == TL_OK) {
+            status = tl_trainer_step(self->trainer, &loss, PyArray_DATA(arrays.outputs),
+                                     &arrays.batch, (float)learning_rate);
+        }
         tl_mutex_unlock(&self->lock);
         Py_END_ALLOW_THREADS
         result = batch_result(op, &arrays, status, loss);

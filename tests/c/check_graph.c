@@ -94,6 +94,19 @@ check_step(const tl_lowered *lowered, const tl_graph *graph, size_t start, size_
         !reads_well(lowered, graph, start, i, step->residual, &step->dst_shape)) {
         return broken("step %zu has a residual that is not there, or of another shape", i);
     }
+    size_t channels = tl_shape_channels(&step->src_shape);
+    for (size_t k = 0; k < step->other_count; k++) {
+        tl_shape shape = step->src_shape;
+        shape.dims[shape.rank - 1] = step->other_channels[k];
+        channels += step->other_channels[k];
+        if (!reads_well(lowered, graph, start, i, step->others[k], &shape)) {
+            return broken("step %zu puts together what is not there, or of another shape", i);
+        }
+    }
+    if ((step->kind == TL_STEP_CONCATENATE) != (step->other_count > 0) ||
+        (step->other_count > 0 && channels != tl_shape_channels(&step->dst_shape))) {
+        return broken("step %zu puts together another number of channels than its own", i);
+    }
     if (!tl_shape_equal(&step->dst_shape, &graph->nodes[step->node].shape)) {
         return broken("step %zu makes another shape than its node", i);
     }
@@ -229,7 +242,7 @@ scene_create(scene *s, const random_case *c, const tl_ops *ops, size_t start, si
 /* --- running ---------------------------------------------------------------------------- */
 
 /* The estimate is a standard deviation, roughly; ROOM of them are allowed. `test_random 20000`
- * prints how much of that is used: 0.19, and 0.17 of what gradients are allowed. */
+ * prints how much of that is used: 0.29, and 0.34 of what gradients are allowed. */
 static const double ROOM = 4;
 static const double UNIT = 0x1p-24;
 
@@ -239,6 +252,9 @@ compare_image(const scene *s, const float *given)
     for (size_t i = 0; i < s->dst_count; i++) {
         const double allowed = ROOM * UNIT * (s->error[i] + fabs(s->naive[i])) + 1e-30;
         const double off = fabs((double)given[i] - s->naive[i]);
+        if (isinf(s->error[i])) {
+            continue; /* came from what float32 may not hold */
+        }
         worst_margins.forward = fmax(worst_margins.forward, off / allowed);
         if (!(off <= allowed)) {
             return broken("number %zu is %.9g, not %.9g: off by %.3g, allowed are %.3g", i,
@@ -470,7 +486,8 @@ choose_trainable(bool *trainable, const random_case *c)
 static bool
 trains(const tl_node *node, const bool *trainable)
 {
-    bool any = node->op == TL_OP_DROPOUT && node->dropout.rate > 0;
+    const bool drops = node->op == TL_OP_DROPOUT || node->op == TL_OP_SPATIAL_DROPOUT2D;
+    bool any = drops && node->dropout.rate > 0 && !node->inference;
     for (size_t k = 0; k < node->param_count; k++) {
         any = any || trainable[node->first_param + k];
     }
@@ -769,7 +786,7 @@ compare_weights(const lesson *l, const float *const *gradients)
                 const double off = fabs((double)tensor->data[n] - expected);
                 worst_margins.statistics =
                     fmax(worst_margins.statistics, allowed > 0 ? off / allowed : 0);
-                if (!(off <= allowed)) {
+                if (!(off <= allowed || (isnan(expected) && isnan(tensor->data[n])))) {
                     return broken("number %zu of parameter %zu is %.9g after a step, not %.9g",
                                   n, p, (double)tensor->data[n], expected);
                 }

@@ -6,6 +6,7 @@
 
 #include "core/arena.h"
 #include "core/random.h"
+#include "reference_ops.h"
 
 static const double UNIT = 0x1p-24;
 
@@ -64,6 +65,46 @@ convolution_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
     return true;
 }
 
+static bool
+window_shape(tl_shape *shape, const tl_node *node, const tl_shape *input)
+{
+    *shape = *input;
+    for (size_t axis = 0; axis < 2; axis++) {
+        const size_t pool = node->window.pool[axis];
+        const size_t stride = node->window.strides[axis];
+        if (pool < 1 || pool > LIMIT || stride < 1 || stride > LIMIT) {
+            return false;
+        }
+        shape->dims[axis] = convolved(input->dims[axis], pool, stride, node->window.same);
+    }
+    return true;
+}
+
+/* The shape of the first input, with as many channels as all have; the others must agree. */
+static bool
+concatenated_shape(tl_shape *shape, const tl_graph *graph, const tl_node *node)
+{
+    long double channels = 0;
+    const tl_shape *first = &graph->nodes[node->inputs[0]].shape;
+    const size_t last = first->rank - 1;
+    *shape = *first;
+    shape->dims[last] = 0;
+    for (size_t k = 0; k < node->input_count; k++) {
+        const tl_shape *input = &graph->nodes[node->inputs[k]].shape;
+        if (input->rank != first->rank) {
+            return false;
+        }
+        for (size_t i = 0; i < last; i++) {
+            if (input->dims[i] != first->dims[i]) {
+                return false;
+            }
+        }
+        channels += (long double)input->dims[last];
+        shape->dims[last] += input->dims[last];
+    }
+    return channels < 0x1p62L;
+}
+
 /* Every size times four bytes must fit, as in long double it is easily said. */
 static bool
 fits(const tl_shape *shape)
@@ -107,10 +148,13 @@ numbers_are_allowed(const tl_node *node)
 {
     switch (node->op) {
     case TL_OP_BATCH_NORMALIZATION:
-        return node->batch_normalization.epsilon > 0 && node->batch_normalization.epsilon < 1;
+        return node->batch_normalization.epsilon > 0 && node->batch_normalization.epsilon < 1 &&
+               node->batch_normalization.momentum >= 0 &&
+               node->batch_normalization.momentum <= 1;
     case TL_OP_RELU:
         return node->relu.max_value > 0;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         return node->dropout.rate >= 0 && node->dropout.rate < 1;
     case TL_OP_ACTIVATION:
         return node->activation.function < TL_FUNCTION_COUNT;
@@ -123,8 +167,10 @@ bool
 naive_shape(tl_shape *shape, const tl_graph *graph, const tl_node *node)
 {
     bool allowed = numbers_are_allowed(node);
-    if (node->op == TL_OP_INPUT || node->op >= TL_OP_COUNT ||
-        node->input_count != (node->op == TL_OP_ADD ? 2U : 1U)) {
+    const bool many = node->op == TL_OP_CONCATENATE;
+    const size_t least = many || node->op == TL_OP_ADD ? 2 : 1;
+    if (node->op == TL_OP_INPUT || node->op >= TL_OP_COUNT || node->input_count < least ||
+        node->input_count > (many ? 8 : least)) {
         return false;
     }
     for (size_t k = 0; k < node->input_count; k++) {
@@ -148,6 +194,16 @@ naive_shape(tl_shape *shape, const tl_graph *graph, const tl_node *node)
         allowed = image;
         *shape = node->pooling.keepdims ? tl_shape_3(1, 1, input->dims[2])
                                         : tl_shape_1(input->dims[input->rank - 1]);
+        break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
+        allowed = image && window_shape(shape, node, input);
+        break;
+    case TL_OP_SPATIAL_DROPOUT2D:
+        allowed = allowed && image;
+        break;
+    case TL_OP_CONCATENATE:
+        allowed = concatenated_shape(shape, graph, node);
         break;
     case TL_OP_FLATTEN:
         *shape = tl_shape_1(tl_shape_elements(input));
@@ -182,10 +238,17 @@ typedef struct walk {
     const double *mean_error, *variance_error;
 } walk;
 
+/* Nothing is promised of what float32 may not hold, nor of what is made of it: its error is
+ * infinite. */
+static const double HUGE_NUMBER = 1e37;
+
 /* A sum of n products: rounding of each partial sum, and of weights that were folded. */
 static double
 sum_error(double inherited_squares, double magnitude, size_t n)
 {
+    if (!(magnitude < HUGE_NUMBER)) {
+        return INFINITY;
+    }
     return sqrt(inherited_squares + (double)(n + 4) * magnitude * magnitude);
 }
 
@@ -320,7 +383,7 @@ clamp(double x, double least, double most)
 }
 
 static void
-run_softmax(field dst, field src, size_t rows, size_t cols)
+run_softmax(field dst, field src, size_t rows, size_t cols, bool logarithm)
 {
     for (size_t r = 0; r < rows; r++) {
         const double *x = src.x + r * cols;
@@ -336,9 +399,40 @@ run_softmax(field dst, field src, size_t rows, size_t cols)
         }
         for (size_t c = 0; c < cols; c++) {
             const double p = exp(x[c] - largest) / sum;
-            dst.x[r * cols + c] = p;
-            dst.e[r * cols + c] = p * (2 * error + (double)cols + 8 + largest - x[c]);
+            const double off = 2 * error + (double)cols + 8 + largest - x[c];
+            dst.x[r * cols + c] = logarithm ? x[c] - largest - log(sum) : p;
+            dst.e[r * cols + c] = !isfinite(error) ? INFINITY : logarithm ? off : p * off;
         }
+    }
+}
+
+/* The error of y = function(x): that of x times the steepest slope, and the function's own
+ * rounding. */
+static double
+function_error(tl_function function, double x, double y, double error)
+{
+    switch (function) {
+    case TL_SIGMOID:
+        return error / 4 + 4 * y;
+    case TL_SELU:
+        return 1.76 * error + 4 * fabs(y);
+    case TL_SILU:
+    case TL_MISH:
+        return 1.1 * error + 8 * fabs(y);
+    case TL_GELU: /* far out erfc turns the rounding of x into a multiple of it */
+        return 1.13 * error + (8 + 2 * x * x) * fabs(y);
+    case TL_HARD_SIGMOID:
+        return error / 6 + 2;
+    case TL_HARD_SILU: /* x + 3 is rounded at the size of 3 */
+        return 1.5 * error + 4 * fabs(y) + fmin(fabs(x), 4);
+    case TL_EXPONENTIAL:
+        return y * (2 * error + 4);
+    case TL_LINEAR:
+    case TL_RELU:
+    case TL_RELU6:
+        return error;
+    default: /* slopes of at most 1 */
+        return error + 4 * fabs(y);
     }
 }
 
@@ -346,20 +440,15 @@ static void
 run_function(field dst, field src, const tl_shape *shape, tl_function function)
 {
     const size_t count = tl_shape_elements(shape);
-    if (function == TL_SOFTMAX) {
-        run_softmax(dst, src, count / tl_shape_channels(shape), tl_shape_channels(shape));
+    const size_t cols = tl_shape_channels(shape);
+    if (function == TL_SOFTMAX || function == TL_LOG_SOFTMAX) {
+        run_softmax(dst, src, count / cols, cols, function == TL_LOG_SOFTMAX);
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        const double x = src.x[i];
-        dst.e[i] = src.e[i];
-        dst.x[i] = x;
-        if (function == TL_RELU || function == TL_RELU6) {
-            dst.x[i] = clamp(x, 0, function == TL_RELU6 ? 6 : INFINITY);
-        } else if (function == TL_SIGMOID) {
-            dst.x[i] = 1 / (1 + exp(-x));
-            dst.e[i] = src.e[i] / 4 + 4 * dst.x[i];
-        }
+        dst.x[i] = reference_function(function, src.x[i]);
+        dst.e[i] = isfinite(src.e[i]) ? function_error(function, src.x[i], dst.x[i], src.e[i])
+                                      : INFINITY;
     }
 }
 
@@ -404,6 +493,62 @@ run_pooling(const walk *run, const tl_node *node, field dst, field src)
 }
 
 static void
+run_window(const walk *run, const tl_node *node, field dst, field src)
+{
+    const size_t *s = run->graph->nodes[node->inputs[0]].shape.dims;
+    const size_t *d = node->shape.dims;
+    const size_t *pool = node->window.pool;
+    const size_t before[2] = {
+        pixels_before(s[0], pool[0], node->window.strides[0], node->window.same),
+        pixels_before(s[1], pool[1], node->window.strides[1], node->window.same)};
+    for (size_t i = 0; i < d[0] * d[1] * d[2]; i++) {
+        const size_t top = i / d[2] / d[1] * node->window.strides[0];
+        const size_t left = i / d[2] % d[1] * node->window.strides[1];
+        double largest = -INFINITY;
+        double worst = 0;
+        tally sum = {0};
+        double error = 0;
+        for (size_t h = 0; h < s[0]; h++) {
+            for (size_t w = 0; w < s[1]; w++) {
+                const size_t at = (h * s[1] + w) * s[2] + i % d[2];
+                if (h + before[0] < top || h + before[0] >= top + pool[0] ||
+                    w + before[1] < left || w + before[1] >= left + pool[1]) {
+                    continue;
+                }
+                largest = fmax(largest, src.x[at]);
+                worst = fmax(worst, src.e[at]);
+                sum.x += src.x[at];
+                sum.magnitude += fabs(src.x[at]);
+                error += src.e[at];
+                sum.n++;
+            }
+        }
+        const double pixels = (double)sum.n;
+        const bool average = node->op == TL_OP_AVERAGE_POOLING2D;
+        dst.x[i] = average ? sum.x / pixels : largest;
+        dst.e[i] = average ? error / pixels + sum.magnitude + 2 * fabs(dst.x[i]) : worst;
+    }
+}
+
+static void
+run_concatenate(const walk *run, const tl_node *node, field dst)
+{
+    const size_t channels = tl_shape_channels(&node->shape);
+    size_t first = 0;
+    for (size_t k = 0; k < node->input_count; k++) {
+        const field src = run->values[node->inputs[k]];
+        const tl_shape *shape = &run->graph->nodes[node->inputs[k]].shape;
+        const size_t width = tl_shape_channels(shape);
+        for (size_t i = 0; i < tl_shape_elements(shape); i++) {
+            const size_t at = i / width * channels + first + i % width;
+            dst.x[at] = src.x[i];
+            dst.e[at] = src.e[i];
+        }
+        first += width;
+    }
+}
+
+static void
 run_dropout(const walk *run, size_t id, field dst, field src)
 {
     const tl_node *node = &run->graph->nodes[id];
@@ -415,8 +560,11 @@ run_dropout(const walk *run, size_t id, field dst, field src)
     }
     const naive_mode *d = run->mode;
     const uint64_t stream = tl_random_bits(d->seed, d->iteration * 4096 + id);
+    /* one number for each element, or for each channel of a picture */
+    const size_t draws = node->op == TL_OP_DROPOUT ? count : tl_shape_channels(&node->shape);
     for (size_t i = 0; i < count; i++) {
-        const bool kept = tl_random_uniform(stream, d->row * count + i) >= node->dropout.rate;
+        const size_t draw = d->row * draws + i % draws;
+        const bool kept = tl_random_uniform(stream, draw) >= node->dropout.rate;
         dst.x[i] *= kept ? 1 / (1 - (double)node->dropout.rate) : 0;
     }
 }
@@ -427,6 +575,16 @@ run_add(const tl_node *node, field dst, field a, field b)
     for (size_t i = 0; i < tl_shape_elements(&node->shape); i++) {
         dst.x[i] = a.x[i] + b.x[i];
         dst.e[i] = a.e[i] + b.e[i] + 4 * (fabs(a.x[i]) + fabs(b.x[i]));
+    }
+}
+
+static void
+doubt_huge(field value, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!(fabs(value.x[i]) < HUGE_NUMBER) || isnan(value.e[i])) {
+            value.e[i] = INFINITY;
+        }
     }
 }
 
@@ -464,7 +622,15 @@ run_node(const walk *run, size_t id)
         run_dense(run, node, dst, src);
         break;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         run_dropout(run, id, dst, src);
+        break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D:
+        run_window(run, node, dst, src);
+        break;
+    case TL_OP_CONCATENATE:
+        run_concatenate(run, node, dst);
         break;
     default: /* flatten */
         run_function(dst, src, &node->shape, TL_LINEAR);
@@ -632,6 +798,10 @@ naive_run(double *x, double *error, const tl_graph *graph, double *const *params
     for (size_t i = start + 1; i <= stop; i++) {
         if (needed[i]) {
             TL_TRY(run_rows(&run, all, rows, i));
+            for (size_t r = 0; r < rows; r++) {
+                doubt_huge(all[r * graph->count + i],
+                           tl_shape_elements(&graph->nodes[i].shape));
+            }
         }
     }
     const size_t count = tl_shape_elements(&graph->nodes[stop].shape);

@@ -103,9 +103,20 @@ sensible_attributes(tl_node *node, reader *bytes)
         node->dense.use_bias = a < 128;
         break;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         node->dropout.rate = (float)(a % 8) / 8;
         node->inference = a >= 160;
         break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D: {
+        const size_t b = take(bytes);
+        node->window.pool[0] = 1 + a % 4;
+        node->window.pool[1] = 1 + a / 4 % 4;
+        node->window.strides[0] = 1 + b % 3;
+        node->window.strides[1] = 1 + b / 3 % 3;
+        node->window.same = (a & 64) != 0;
+        break;
+    }
     default:
         break;
     }
@@ -130,6 +141,7 @@ absurd_attributes(tl_node *node, reader *bytes)
     }
     case TL_OP_BATCH_NORMALIZATION:
         node->batch_normalization.epsilon = absurd_float(bytes);
+        node->batch_normalization.momentum = absurd_float(bytes);
         break;
     case TL_OP_RELU:
         node->relu.max_value = absurd_float(bytes);
@@ -151,8 +163,20 @@ absurd_attributes(tl_node *node, reader *bytes)
         node->dense.units = absurd_size(bytes);
         break;
     case TL_OP_DROPOUT:
+    case TL_OP_SPATIAL_DROPOUT2D:
         node->dropout.rate = absurd_float(bytes);
         break;
+    case TL_OP_MAX_POOLING2D:
+    case TL_OP_AVERAGE_POOLING2D: {
+        const size_t flags = take(bytes);
+        node->window.same = (flags & 1) != 0;
+        for (size_t axis = 0; axis < 2; axis++) {
+            const bool wild = (flags & (2U << axis)) != 0;
+            node->window.pool[axis] = wild ? absurd_size(bytes) : 1 + take(bytes) % 20;
+            node->window.strides[axis] = wild ? absurd_size(bytes) : 1 + take(bytes) % 20;
+        }
+        break;
+    }
     default:
         sensible_attributes(node, bytes);
         break;
@@ -163,7 +187,9 @@ static bool
 wants_image(tl_op op)
 {
     return op == TL_OP_CONV2D || op == TL_OP_DEPTHWISE_CONV2D || op == TL_OP_ZERO_PADDING2D ||
-           op == TL_OP_GLOBAL_AVERAGE_POOLING2D || op == TL_OP_GLOBAL_MAX_POOLING2D;
+           op == TL_OP_GLOBAL_AVERAGE_POOLING2D || op == TL_OP_GLOBAL_MAX_POOLING2D ||
+           op == TL_OP_MAX_POOLING2D || op == TL_OP_AVERAGE_POOLING2D ||
+           op == TL_OP_SPATIAL_DROPOUT2D;
 }
 
 /* The last node before `before` with this shape, or the node itself. */
@@ -172,6 +198,22 @@ of_equal_shape(const tl_graph *graph, size_t node, size_t before)
 {
     for (size_t i = before; i-- > 0;) {
         if (i != node && tl_shape_equal(&graph->nodes[i].shape, &graph->nodes[node].shape)) {
+            return i;
+        }
+    }
+    return node;
+}
+
+/* The last node before `before` that differs from `node` in the last axis at most, or the node
+ * itself. */
+static size_t
+of_equal_pixels(const tl_graph *graph, size_t node, size_t before)
+{
+    const tl_shape *wanted = &graph->nodes[node].shape;
+    for (size_t i = before; i-- > 0;) {
+        tl_shape shape = graph->nodes[i].shape;
+        shape.dims[shape.rank - 1] = wanted->dims[wanted->rank - 1];
+        if (i != node && tl_shape_equal(&shape, wanted)) {
             return i;
         }
     }
@@ -193,6 +235,17 @@ choose_inputs(tl_node *node, const tl_graph *graph, reader *bytes)
     }
     node->inputs[0] = input;
     node->input_count = 1;
+    if (node->op == TL_OP_CONCATENATE) {
+        const size_t b = take(bytes);
+        const size_t count = 2 + b % 3 + (b >= 192 ? b % 5 : 0);
+        for (size_t k = 1; k < count; k++) {
+            const size_t before = take(bytes);
+            node->inputs[k] = before >= 248
+                                  ? before % graph->count
+                                  : of_equal_pixels(graph, input, 1 + before % graph->count);
+        }
+        node->input_count = count;
+    }
     if (node->op == TL_OP_ADD) {
         const size_t b = take(bytes);
         node->input_count = 2;
@@ -210,17 +263,31 @@ static tl_node
 read_node(reader *bytes, const tl_graph *graph, const char *prefix)
 {
     static const tl_op common[] = {
-        TL_OP_CONV2D,  TL_OP_BATCH_NORMALIZATION,
-        TL_OP_RELU,    TL_OP_DEPTHWISE_CONV2D,
-        TL_OP_CONV2D,  TL_OP_ADD,
-        TL_OP_ADD,     TL_OP_ZERO_PADDING2D,
-        TL_OP_CONV2D,  TL_OP_BATCH_NORMALIZATION,
-        TL_OP_DENSE,   TL_OP_ACTIVATION,
-        TL_OP_DROPOUT, TL_OP_GLOBAL_AVERAGE_POOLING2D,
-        TL_OP_FLATTEN, TL_OP_GLOBAL_MAX_POOLING2D,
+        TL_OP_CONV2D,
+        TL_OP_BATCH_NORMALIZATION,
+        TL_OP_RELU,
+        TL_OP_DEPTHWISE_CONV2D,
+        TL_OP_CONV2D,
+        TL_OP_ADD,
+        TL_OP_ADD,
+        TL_OP_ZERO_PADDING2D,
+        TL_OP_CONV2D,
+        TL_OP_BATCH_NORMALIZATION,
+        TL_OP_DENSE,
+        TL_OP_ACTIVATION,
+        TL_OP_DROPOUT,
+        TL_OP_GLOBAL_AVERAGE_POOLING2D,
+        TL_OP_FLATTEN,
+        TL_OP_GLOBAL_MAX_POOLING2D,
+        TL_OP_CONCATENATE,
+        TL_OP_MAX_POOLING2D,
+        TL_OP_AVERAGE_POOLING2D,
+        TL_OP_SPATIAL_DROPOUT2D,
+        TL_OP_CONCATENATE,
+        TL_OP_ACTIVATION,
     };
     const size_t kind = take(bytes);
-    tl_node node = {.op = common[kind % 16]};
+    tl_node node = {.op = common[kind % (sizeof common / sizeof common[0])]};
     (void)snprintf(node.name, sizeof node.name, "%s%zu", prefix, graph->count);
     choose_inputs(&node, graph, bytes);
     if (kind < 224 || bytes->sober) {
@@ -348,14 +415,14 @@ checked_add(random_case *c, tl_graph *graph, const tl_node *node)
 }
 
 static void
-checked_extend(random_case *c, const tl_graph *other, size_t input)
+checked_extend(random_case *c, const tl_graph *other, size_t input, bool inference)
 {
     const stamp before = stamp_of(c->graph);
     size_t id = TL_NONE;
     tl_detail_clear();
     const bool fits = input < c->graph->count &&
                       tl_shape_equal(&c->graph->nodes[input].shape, &other->nodes[0].shape);
-    const tl_status status = tl_graph_extend(c->graph, &id, other, input);
+    const tl_status status = tl_graph_extend(c->graph, &id, other, input, inference);
     if (status != TL_OK) {
         if (id != TL_NONE || !same_stamp(before, stamp_of(c->graph)) ||
             tl_detail()[0] == '\0') {
@@ -368,6 +435,12 @@ checked_extend(random_case *c, const tl_graph *other, size_t input)
         c->graph->param_count != before.param_count + other->param_count ||
         !tl_shape_equal(&c->graph->nodes[id].shape, &other->nodes[other->count - 1].shape)) {
         report(c, "an extension is not what it copies", &other->nodes[0]);
+    }
+    for (size_t i = 1; i < other->count; i++) {
+        const bool wanted = inference || other->nodes[i].inference;
+        if (c->graph->nodes[before.count + i - 1].inference != wanted) {
+            report(c, "an extension has lost its mode", &other->nodes[i]);
+        }
     }
 }
 
@@ -497,7 +570,7 @@ read_extension(random_case *c, reader *bytes)
     if (read_part(&part, c, bytes, fits ? &c->graph->nodes[input].shape : &other) != TL_OK) {
         return;
     }
-    checked_extend(c, part, a == 175 ? c->graph->count : input);
+    checked_extend(c, part, a == 175 ? c->graph->count : input, a / 16 % 2 != 0);
     tl_graph_destroy(part);
 }
 
@@ -578,6 +651,12 @@ random_case_is_small(const random_case *c)
             const double places = values / (double)tl_shape_channels(&node->shape);
             elements += numbers;
             products += k == 0 ? numbers * places : 0;
+        }
+        if (node->op == TL_OP_MAX_POOLING2D || node->op == TL_OP_AVERAGE_POOLING2D) {
+            /* the naive loops look at every pixel for every window */
+            products += values *
+                        (double)tl_shape_elements(&c->graph->nodes[node->inputs[0]].shape) /
+                        (double)tl_shape_channels(&node->shape);
         }
     }
     return elements * (double)c->batch < 3 * MOST_ELEMENTS && elements < MOST_ELEMENTS &&

@@ -64,9 +64,11 @@ unbind(void *binding)
     (void)binding;
 }
 
-static double
-activate(tl_function function, double x)
+double
+reference_function(tl_function function, double x)
 {
+    const double hard_sigmoid = fmin(fmax(x + 3, 0), 6) / 6;
+    const double softplus = fmax(x, 0) + log1p(exp(-fabs(x)));
     switch (function) {
     case TL_RELU:
         return fmax(x, 0);
@@ -74,6 +76,31 @@ activate(tl_function function, double x)
         return fmin(fmax(x, 0), 6);
     case TL_SIGMOID:
         return 1 / (1 + exp(-x));
+    case TL_TANH:
+        return tanh(x);
+    case TL_ELU:
+        return x > 0 ? x : expm1(x);
+    case TL_SELU:
+        return 1.0507009873554804934193349852946 *
+               (x > 0 ? x : 1.6732632423543772848170429916717 * expm1(x));
+    case TL_SOFTPLUS:
+        return softplus;
+    case TL_SOFTSIGN:
+        return x / (1 + fabs(x));
+    case TL_SILU:
+        return x / (1 + exp(-x));
+    case TL_GELU:
+        return x / 2 * erfc(-x / sqrt(2));
+    case TL_HARD_SIGMOID:
+        return hard_sigmoid;
+    case TL_HARD_SILU:
+        return x * hard_sigmoid;
+    case TL_LEAKY_RELU:
+        return x > 0 ? x : 0.2 * x;
+    case TL_EXPONENTIAL:
+        return exp(x);
+    case TL_MISH:
+        return x * tanh(softplus);
     default:
         return x;
     }
@@ -124,7 +151,7 @@ run_convolution(const tl_step *step, float *dst, const float *src, const float *
                 float *out = dst + (h * d[1] + w) * d[2] + c;
                 double x = convolve(step, src, numbers, h, w, c) + (double)bias[c];
                 x += step->has_residual ? (double)*out : 0;
-                *out = (float)activate(step->function, x);
+                *out = (float)reference_function(step->function, x);
             }
         }
     }
@@ -142,7 +169,7 @@ run_dense(const tl_step *step, float *dst, const float *src, const float *number
             for (size_t i = 0; i < in; i++) {
                 sum += (double)src[r * in + i] * (double)numbers[i * out + o];
             }
-            dst[r * out + o] = (float)activate(step->function, sum);
+            dst[r * out + o] = (float)reference_function(step->function, sum);
         }
     }
 }
@@ -185,7 +212,51 @@ run_pooling(const tl_step *step, float *dst, const float *src)
 }
 
 static void
-run_softmax(float *dst, const float *src, size_t rows, size_t cols)
+run_window(const tl_step *step, float *dst, const float *src)
+{
+    const size_t *s = step->src_shape.dims;
+    const size_t *d = step->dst_shape.dims;
+    for (size_t i = 0; i < d[0] * d[1] * d[2]; i++) {
+        double sum = 0;
+        double largest = -INFINITY;
+        size_t pixels = 0;
+        for (size_t p = 0; p < s[0] * s[1]; p++) {
+            /* where the pixel lies among those with padding, and where the window begins */
+            const size_t h = p / s[1] + step->padding.top;
+            const size_t w = p % s[1] + step->padding.left;
+            const size_t top = i / d[2] / d[1] * step->strides[0];
+            const size_t left = i / d[2] % d[1] * step->strides[1];
+            if (h >= top && h < top + step->kernel[0] && w >= left &&
+                w < left + step->kernel[1]) {
+                const double x = (double)src[p * s[2] + i % d[2]];
+                sum += x;
+                largest = fmax(largest, x);
+                pixels++;
+            }
+        }
+        dst[i] = (float)(step->kind == TL_STEP_MAX_POOLING2D ? largest : sum / (double)pixels);
+    }
+}
+
+static void
+run_concatenate(const tl_step *step, float *dst, const tl_work *work)
+{
+    const size_t channels = tl_shape_channels(&step->dst_shape);
+    for (size_t i = 0; i < tl_shape_elements(&step->dst_shape); i++) {
+        const float *src = work->src;
+        size_t width = tl_shape_channels(&step->src_shape);
+        size_t c = i % channels;
+        for (size_t k = 0; c >= width; k++) {
+            c -= width;
+            src = work->others[k];
+            width = step->other_channels[k];
+        }
+        dst[i] = src[i / channels * width + c];
+    }
+}
+
+static void
+run_softmax(float *dst, const float *src, size_t rows, size_t cols, bool logarithm)
 {
     for (size_t r = 0; r < rows; r++) {
         double sum = 0;
@@ -197,7 +268,8 @@ run_softmax(float *dst, const float *src, size_t rows, size_t cols)
             sum += exp((double)src[r * cols + c] - largest);
         }
         for (size_t c = 0; c < cols; c++) {
-            dst[r * cols + c] = (float)(exp((double)src[r * cols + c] - largest) / sum);
+            const double x = (double)src[r * cols + c] - largest;
+            dst[r * cols + c] = (float)(logarithm ? x - log(sum) : exp(x) / sum);
         }
     }
 }
@@ -208,8 +280,8 @@ run_pointwise(const tl_step *step, float *dst, const float *src, const float *nu
 {
     const size_t count = tl_shape_elements(&step->dst_shape);
     const size_t channels = tl_shape_channels(&step->dst_shape);
-    if (step->kind == TL_STEP_ACTIVATION && step->function == TL_SOFTMAX) {
-        run_softmax(dst, src, count / channels, channels);
+    if (step->function == TL_SOFTMAX || step->function == TL_LOG_SOFTMAX) {
+        run_softmax(dst, src, count / channels, channels, step->function == TL_LOG_SOFTMAX);
         return;
     }
     for (size_t i = 0; i < count; i++) {
@@ -219,7 +291,7 @@ run_pointwise(const tl_step *step, float *dst, const float *src, const float *nu
         } else if (step->kind == TL_STEP_ADD) {
             x += (double)residual[i];
         }
-        dst[i] = (float)activate(step->function, x);
+        dst[i] = (float)reference_function(step->function, x);
     }
 }
 
@@ -244,6 +316,13 @@ forward(const tl_kernel *kernel, const tl_block *block, void *binding, const tl_
     case TL_STEP_GLOBAL_AVERAGE_POOLING2D:
     case TL_STEP_GLOBAL_MAX_POOLING2D:
         run_pooling(step, dst, src);
+        break;
+    case TL_STEP_MAX_POOLING2D:
+    case TL_STEP_AVERAGE_POOLING2D:
+        run_window(step, dst, src);
+        break;
+    case TL_STEP_CONCATENATE:
+        run_concatenate(step, dst, work);
         break;
     default:
         run_pointwise(step, dst, src, binding, work->residual);

@@ -6,6 +6,9 @@
 
 extern const tl_ops reference_ops;
 
+/* An activation in double; softmax and log_softmax, which see rows, are left out. */
+double reference_function(tl_function function, double x);
+
 /* What the product runs: oneDNN, then the plain kernels. */
 extern const tl_ops product_ops;
 

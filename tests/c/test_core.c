@@ -1,4 +1,6 @@
 /* Sizes, arenas, random numbers, the crew, graphs and the table of MobileNetV2. */
+#include <dlfcn.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/wait.h>
@@ -165,6 +167,58 @@ test_crew_works_in_a_forked_child(void)
     CHECK(WIFEXITED(result) && WEXITSTATUS(result) == 0);
 }
 
+/* In place of the C library's, so that a test can fork meanwhile. */
+static atomic_bool starts_slowly;
+static atomic_bool starting;
+
+int
+pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+               void *argument)
+{
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    void *found = dlsym(RTLD_NEXT, "pthread_create");
+    memcpy(&real, &found, sizeof real);
+    if (!atomic_load(&starts_slowly)) {
+        return real(thread, attributes, run, argument);
+    }
+    atomic_store(&starting, true);
+    usleep(50 * 1000);
+    const int refused = real(thread, attributes, run, argument);
+    atomic_store(&starting, false);
+    return refused;
+}
+
+static void *
+start_a_crew(void *sum)
+{
+    atomic_store(&starts_slowly, true);
+    const tl_status status = tl_pool_run(count_up, sum, 10);
+    atomic_store(&starts_slowly, false);
+    return status == TL_OK ? sum : NULL;
+}
+
+/* On a used stack it would leave what the child frees again. */
+static void
+test_no_fork_falls_into_the_start_of_a_crew_thread(void)
+{
+    atomic_size_t sum = 0;
+    pthread_t caller;
+    void *done = NULL;
+    int result = -1;
+    CHECK_OK(tl_pool_set_threads(3)); /* which the next job starts */
+    CHECK(pthread_create(&caller, NULL, start_a_crew, &sum) == 0);
+    while (!atomic_load(&starting) && atomic_load(&sum) == 0) {
+        usleep(100);
+    }
+    const pid_t child = fork();
+    if (child == 0) {
+        _exit(atomic_load(&starting));
+    }
+    CHECK(waitpid(child, &result, 0) == child);
+    CHECK(WIFEXITED(result) && WEXITSTATUS(result) == 0);
+    CHECK(pthread_join(caller, &done) == 0 && done == &sum);
+}
+
 /* --- graphs ----------------------------------------------------------------------------- */
 
 static void
@@ -289,6 +343,7 @@ main(void)
     RUN(test_crew_reports_the_failure);
     RUN(test_crew_can_be_resized);
     RUN(test_crew_works_in_a_forked_child);
+    RUN(test_no_fork_falls_into_the_start_of_a_crew_thread);
     RUN(test_graph_refuses_what_does_not_fit);
     RUN(test_graph_refuses_what_only_c_can_say);
     RUN(test_mobilenet_v2_has_keras_sizes);

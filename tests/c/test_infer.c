@@ -93,6 +93,13 @@ test_pointwise_steps_equal_naive_loops(void)
         {.op = TL_OP_DENSE, .dense = {9, true}},
         {.op = TL_OP_DENSE, .dense = {1, false}},
         {.op = TL_OP_DROPOUT, .dropout = {0.5F}},
+        {.op = TL_OP_SPATIAL_DROPOUT2D, .dropout = {0.5F}},
+        {.op = TL_OP_MAX_POOLING2D, .window = {{1, 1}, {1, 1}, false}},
+        {.op = TL_OP_MAX_POOLING2D, .window = {{3, 2}, {2, 1}, true}},
+        {.op = TL_OP_AVERAGE_POOLING2D, .window = {{3, 2}, {2, 3}, true}},
+        {.op = TL_OP_AVERAGE_POOLING2D, .window = {{40, 40}, {1, 1}, true}},
+        {.op = TL_OP_ACTIVATION, .activation = {TL_LOG_SOFTMAX}},
+        {.op = TL_OP_ACTIVATION, .activation = {TL_GELU}},
     };
     const tl_shape shapes[] = {tl_shape_3(5, 4, 11), tl_shape_3(1, 1, 1), tl_shape_3(1, 9, 16)};
     for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++) {
@@ -130,6 +137,34 @@ test_adds_of_every_kind_equal_naive_loops(void)
     CHECK_OK(add_node(graph, &b, add, "e_plus_sum", a, sum));
     CHECK_OK(add_node(graph, &b, add, "sum_lives_on", b, sum));
     CHECK(difference(graph, 0, b, 2, 2) < 1e-5);
+    tl_graph_destroy(graph);
+}
+
+/* Of the input, of one value twice, of values that live on, from a node in the middle. */
+static void
+test_concatenations_equal_naive_loops(void)
+{
+    tl_graph *graph = NULL;
+    size_t conv = 0;
+    size_t pool = 0;
+    size_t all = 0;
+    size_t end = 0;
+    const tl_shape shape = tl_shape_3(5, 4, 3);
+    const tl_node node = {.op = TL_OP_CONV2D, .convolution = {7, {1, 1}, {1, 1}, true, true}};
+    const tl_node same = {.op = TL_OP_AVERAGE_POOLING2D, .window = {{3, 3}, {1, 1}, true}};
+    tl_node join = {.op = TL_OP_CONCATENATE, .name = "join", .input_count = 8};
+    CHECK_OK(tl_graph_create(&graph, "input", &shape));
+    CHECK_OK(add_node(graph, &conv, node, "conv", 0, TL_NONE));
+    CHECK_OK(add_node(graph, &pool, same, "pool", conv, TL_NONE));
+    const size_t inputs[] = {0, conv, pool, conv, 0, 0, pool, conv};
+    memcpy(join.inputs, inputs, sizeof inputs);
+    CHECK_OK(tl_graph_add(graph, &all, &join));
+    CHECK(tl_shape_channels(&graph->nodes[all].shape) == 3 * 3 + 5 * 7);
+    CHECK(difference(graph, 0, all, 3, 1) < 1e-5);
+    CHECK_OK(add_node(graph, &end, (tl_node){.op = TL_OP_CONCATENATE}, "again", all, conv));
+    CHECK_OK(add_node(graph, &end, node, "end", end, TL_NONE));
+    CHECK(difference(graph, 0, end, 3, 2) < 1e-5);
+    CHECK(difference(graph, all, all, 1, 2) == 0);
     tl_graph_destroy(graph);
 }
 
@@ -388,6 +423,7 @@ main(void)
     RUN(test_convolutions_equal_naive_loops);
     RUN(test_pointwise_steps_equal_naive_loops);
     RUN(test_adds_of_every_kind_equal_naive_loops);
+    RUN(test_concatenations_equal_naive_loops);
     RUN(test_networks_equal_naive_loops_from_and_to_any_node);
     RUN(test_mobilenet_v2_equals_naive_loops);
     RUN(test_results_do_not_depend_on_batch_or_threads);

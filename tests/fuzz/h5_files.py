@@ -44,19 +44,30 @@ def originals() -> dict[str, bytes]:
 
 
 def _of_tlcore() -> bytes:
-    from tlcore.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, Input
-    from tlcore.models import Sequential
+    from tlcore import layers
+    from tlcore.models import Model, Sequential
 
-    layers = [
-        Input((6, 6, 3)),
-        Conv2D(3, 3, name="conv"),
-        BatchNormalization(name="bn"),
-        Flatten(name="flat"),
-        Dropout(0.25, name="drop"),
-        Dense(4, activation="softmax", name="scores"),
+    joined = [
+        layers.InputLayer((3, 3, 4), name="x"),
+        layers.AveragePooling2D(2, 1, "same", name="average"),
+        layers.Concatenate(name="joined"),
     ]
-    model = Sequential(layers, name="made_here")
-    model.layers[0].trainable = model.layers[1].trainable = False
+    inbound = {"average": ["x"], "joined": ["x", "average"]}
+    stacked = [
+        layers.Input((6, 6, 3)),
+        layers.Conv2D(3, 3, name="conv"),
+        layers.BatchNormalization(name="bn"),
+        layers.SeparableConv2D(4, 2, activation="hard_sigmoid", name="separable"),
+        Model.from_layers("inner", joined, inbound, ["x"], ["joined"]),
+        layers.MaxPooling2D(2, 1, name="max"),
+        layers.SpatialDropout2D(0.0, name="channels"),
+        layers.Flatten(name="flat"),
+        layers.Dropout(0.25, name="drop"),
+        layers.Dense(4, activation="softmax", name="scores"),
+    ]
+    model = Sequential(stacked, name="made_here")
+    for layer in model.layers[:3]:
+        layer.trainable = False
     model.set_weights([np.full(w.shape, 0.25 + i / 8) for i, w in enumerate(model.get_weights())])
     model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
     trained = [variable for variable in model.layers[-1].weights for _ in range(2)]

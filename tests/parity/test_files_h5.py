@@ -13,19 +13,29 @@ import numpy as np
 import pytest
 import tf_keras
 
+from tlcore import layers as tlcore_layers
 from tlcore.applications import MobileNetV2
 from tlcore.layers import (
+    Activation,
     Add,
+    AveragePooling2D,
+    BatchNormalization,
+    Concatenate,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
     GlobalAveragePooling2D,
     Input,
     InputLayer,
+    MaxPooling2D,
+    SeparableConv2D,
+    SpatialDropout2D,
 )
-from tlcore.models import Functional, Sequential, load_model
+from tlcore.layers._arguments import ACTIVATIONS
+from tlcore.models import Functional, Model, Sequential, load_model
 from tlcore.optimizers import SGD, Adam
-from tlcore.utils import set_random_seed
+from tlcore.utils import notes, set_random_seed
 
 LIBRARIES = {"tf_keras": tf_keras, "keras": keras}
 library = pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
@@ -181,10 +191,45 @@ def branches() -> Functional:
         "sum": ["short", "long_2"],
         "scores": ["sum"],
     }
-    return Functional(layers, inbound, ["x"], ["scores"], name="branches")
+    return Model.from_layers("branches", layers, inbound, ["x"], ["scores"])
+
+
+def inception() -> Functional:
+    layers = [
+        InputLayer((9, 8, 3), name="x"),
+        SeparableConv2D(6, 3, padding="same", activation="silu", name="separable"),
+        SeparableConv2D(4, (3, 2), 1, "same", use_bias=False, name="plain"),
+        BatchNormalization(momentum=0.9, name="norm"),
+        MaxPooling2D(3, 1, "same", name="max"),
+        AveragePooling2D((2, 3), 1, "same", name="average"),
+        Concatenate(name="all"),
+        SpatialDropout2D(0.3, name="drop"),
+        MaxPooling2D(name="smaller"),
+        Conv2D(5, 1, activation="gelu", name="mix"),
+        Concatenate(axis=3, name="twice"),
+        GlobalAveragePooling2D(name="pool"),
+        Dense(3, activation="log_softmax", name="scores"),
+    ]
+    inbound = {
+        "separable": ["x"],
+        "plain": ["separable"],
+        "norm": ["plain"],
+        "max": ["x"],
+        "average": ["norm"],
+        "all": ["separable", "average", "max", "norm"],
+        "drop": ["all"],
+        "smaller": ["drop"],
+        "mix": ["smaller"],
+        "twice": ["mix", "smaller"],
+        "pool": ["twice"],
+        "scores": ["pool"],
+    }
+    return Model.from_layers("inception", layers, inbound, ["x"], ["scores"])
 
 
 MODELS: dict[str, Callable[[], Any]] = {
+    "inception": inception,
+    "inception_inside": lambda: Sequential([Input((9, 8, 3)), inception(), Dense(2)]),
     "top": lambda: base(include_top=True, classes=7),
     "logits": lambda: base(include_top=True, classes=7, classifier_activation=None),
     "pooling_avg": lambda: base(pooling="avg"),
@@ -214,8 +259,44 @@ def test_models(tmp_path: Path, library: Any, make: Callable[[], Any]) -> None:
 
 
 @library
+def test_activations(tmp_path: Path, library: Any) -> None:
+    """All of them in Keras 3; tf-keras has no hard_silu, and another hard_sigmoid."""
+    names = [
+        name
+        for name in ACTIVATIONS
+        if library is keras or name not in ("hard_sigmoid", "hard_silu")
+    ]
+    model = Sequential([Input((6,)), *(Dense(6, activation=name) for name in names)])
+    model.add(Activation(names[-1]))
+    x = np.random.RandomState(2).uniform(-3, 3, (4, 6)).astype(np.float32)
+    model.save(tmp_path / "m.h5")
+    assert_same(library, tmp_path / "m.h5", model, x)
+
+
+def test_a_hard_sigmoid_is_never_taken_for_the_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes.reset_notes()
+    model = Sequential([Input((6,)), Dense(6, activation="hard_sigmoid")])
+    x = np.random.RandomState(2).uniform(-3, 3, (4, 6)).astype(np.float32)
+    model.save(tmp_path / "m.h5")
+    assert "tf-keras and Keras 2 read as another function" in capsys.readouterr().err
+    assert np.array_equal(load_model(tmp_path / "m.h5")(x), model(x))
+    for name, library in LIBRARIES.items():
+        theirs = opened(library, tmp_path / "m.h5")
+        difference = np.abs(outputs(theirs, x) - model(x)).max()
+        assert (difference < 1e-6) == (name == "keras")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs.save(tmp_path / f"{name}.h5")
+    assert np.allclose(load_model(tmp_path / "keras.h5")(x), model(x))
+    with pytest.raises(ValueError, match=r"layer 'dense.*' has the hard_sigmoid of Keras 2\."):
+        load_model(tmp_path / "tf_keras.h5")
+
+
+@library
 @pytest.mark.parametrize("name", ["w.h5", "w.weights.h5"])
-@pytest.mark.parametrize("make", ["two_levels", "branches_inside"])
+@pytest.mark.parametrize("make", ["two_levels", "branches_inside", "inception"])
 def test_weights_alone(tmp_path: Path, library: Any, name: str, make: str) -> None:
     model = MODELS[make]()
     randomize(model)
@@ -360,9 +441,50 @@ def built_later(library: Any) -> Any:
     return model
 
 
+def small_network(library: Any) -> Any:
+    layers = library.layers
+    source = library.Input((16, 17, 3))
+    h = layers.SeparableConv2D(8, 3, strides=2, padding="same", activation="swish")(source)
+    h = layers.BatchNormalization(momentum=0.9)(h)
+    h = layers.SpatialDropout2D(0.2)(h)
+    a = layers.MaxPooling2D(3, strides=1, padding="same")(h)
+    b = layers.AveragePooling2D((2, 2), strides=1, padding="same")(h)
+    c = layers.SeparableConv2D(5, (2, 3), padding="same", use_bias=False)(h)
+    h = layers.Concatenate(axis=-1)([a, b, c, h])
+    h = layers.MaxPooling2D()(layers.Activation("selu")(h))
+    h = layers.concatenate([layers.Flatten()(h), layers.GlobalAveragePooling2D()(c)])
+    return library.Model(source, layers.Dense(3, activation="gelu")(h))
+
+
+def small_stack(library: Any) -> Any:
+    layers = library.layers
+    return library.Sequential(
+        [
+            library.Input((16, 17, 3)),
+            layers.SeparableConv2D(8, 3, activation="leaky_relu"),
+            layers.AveragePooling2D((3, 2)),
+            layers.Conv2D(4, 2, activation="mish"),
+            layers.SpatialDropout2D(0.2),
+            layers.GlobalMaxPooling2D(),
+            layers.Dense(3, activation="softplus"),
+        ]
+    )
+
+
 @library
 @pytest.mark.parametrize(
-    "make", [sequential, sequential_with_input, functional, flat, top, odd, built_later]
+    "make",
+    [
+        sequential,
+        sequential_with_input,
+        functional,
+        flat,
+        top,
+        odd,
+        built_later,
+        small_network,
+        small_stack,
+    ],
 )
 @pytest.mark.parametrize("frozen", ["everything", "half"])
 def test_their_models(tmp_path: Path, library: Any, make: Any, frozen: str) -> None:
@@ -408,3 +530,110 @@ def test_their_training_goes_on(tmp_path: Path, library: Any) -> None:
         model.train_on_batch(x, OTHER_TARGETS)
     for ours, their in zip(model.get_weights()[-2:], theirs.get_weights()[-2:], strict=True):
         np.testing.assert_allclose(their, ours, atol=1e-4)  # a fresh state: 1e-3 and more
+
+
+# --- models from symbolic tensors -----------------------------------------------------------------
+
+
+def guide(layers: Any, inputs: Any, model: Any, its_base: Any) -> Any:
+    """Keras's guide to transfer learning: the base in inference mode, whatever is trainable."""
+    x = inputs((SIZE, SIZE, 3), name="picture")
+    y = layers.GlobalAveragePooling2D(name="pool")(its_base(x, training=False))
+    y = layers.Dropout(0.2, name="drop")(y)
+    return model(x, layers.Dense(3, activation="softmax", name="scores")(y), name="guide")
+
+
+def wired(layers: Any, inputs: Any, model: Any, its_base: Any) -> Any:
+    """Branches, a layer and two models inside that are called twice, flags of all kinds."""
+    inner_x = inputs((5, 5, 4), name="inner_x")
+    y = layers.Conv2D(4, 3, padding="same", name="inner_conv")(inner_x)
+    y = layers.BatchNormalization(name="inner_norm")(y)
+    inner = model(inner_x, y, name="inner")
+    outer_x = inputs((5, 5, 4), name="outer_x")
+    deep_x = inputs((5, 5, 4), name="deep_x")
+    deep = model(deep_x, layers.BatchNormalization(name="deep_norm")(deep_x), name="deep")
+    outer = model(outer_x, deep(deep(layers.ReLU(name="relu")(outer_x))), name="outer")
+    x = inputs((5, 5, 3), name="x")
+    shared = layers.Conv2D(4, 1, activation="relu", name="shared")
+    a = layers.Conv2D(4, 3, padding="same", name="a")(x)
+    b = shared(inner(a, training=False))
+    c = layers.Add(name="c")([shared(outer(b)), inner(b)])
+    d = layers.BatchNormalization(name="d")(outer(c, training=False), training=False)
+    y = layers.Add(name="y")([d, a])
+    y = layers.GlobalAveragePooling2D(name="pool")(y)
+    return model(x, layers.Dense(3, name="scores")(y), name="wired")
+
+
+def ends_in_a_model(layers: Any, inputs: Any, model: Any, its_base: Any) -> Any:
+    """The output is what a model inside makes where it is called last."""
+    inner_x = inputs((4,), name="inner_x")
+    inner = model(inner_x, layers.Dense(4, name="dense")(inner_x), name="inner")
+    x = inputs((4,), name="x")
+    return model(x, inner(layers.ReLU(name="relu")(inner(x))), name="ends")
+
+
+MADE = pytest.mark.parametrize("make", [guide, wired, ends_in_a_model])
+
+
+def ours_from(make: Any) -> Any:
+    model = make(tlcore_layers, Input, Model, base())
+    randomize(model)
+    return model
+
+
+def save(theirs: Any, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.save(path)
+
+
+def modes(model: Any) -> list[tuple[str, bool]]:
+    return [(call.layer.name, call.inference) for call in model.calls]
+
+
+def batch(model: Any) -> np.ndarray[Any, Any]:
+    shape = (4, *model.input_shape[1:])
+    return np.random.RandomState(5).uniform(-1, 1, shape).astype(np.float32)
+
+
+@library
+@MADE
+def test_symbolic_models_in_theirs(tmp_path: Path, library: Any, make: Any) -> None:
+    model = ours_from(make)
+    model.save(tmp_path / "m.h5")
+    theirs = assert_same(library, tmp_path / "m.h5", model, batch(model))
+    assert [layer.name for layer in theirs.layers] == [layer.name for layer in model.layers]
+    assert [w.shape for w in theirs.get_weights()] == [w.shape for w in model.get_weights()]
+    save(theirs, tmp_path / "again.h5")  # and back
+    again = load_model(tmp_path / "again.h5")
+    np.testing.assert_allclose(again(batch(model)), model(batch(model)), atol=1e-5, rtol=1e-5)
+    assert modes(again) == modes(model)
+
+
+@library
+@MADE
+def test_their_symbolic_models(tmp_path: Path, library: Any, make: Any) -> None:
+    theirs = make(library.layers, library.Input, library.Model, their_base(library))
+    for variable in theirs.weights:
+        if "moving" in variable.name or "gamma" in variable.name:
+            variable.assign(np.random.RandomState(3).uniform(0.5, 1.5, variable.shape))
+    save(theirs, tmp_path / "m.h5")
+    model = load_model(tmp_path / "m.h5")
+    x = batch(model)
+    np.testing.assert_allclose(model(x), outputs(theirs, x), atol=1e-5, rtol=1e-5)
+    assert modes(model) == modes(ours_from(make)) or make is guide  # whose base has another name
+    assert sorted(flag for _, flag in modes(model)) == sorted(
+        flag for _, flag in modes(ours_from(make))
+    )
+
+
+def test_the_flag_of_a_call_holds_in_training(tmp_path: Path) -> None:
+    """In tf-keras. Keras 3 reads the flag, and lets fit override it."""
+    model = ours_from(guide)
+    model.compile(SGD(0.01), "categorical_crossentropy")
+    model.save(tmp_path / "m.h5")
+    theirs = opened(tf_keras, tmp_path / "m.h5")
+    before = [w.numpy() for w in theirs.weights if "moving" in w.name]
+    theirs.train_on_batch(pictures(), TARGETS)
+    after = [w.numpy() for w in theirs.weights if "moving" in w.name]
+    assert len(before) > 100 and all(map(np.array_equal, before, after))

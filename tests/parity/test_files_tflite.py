@@ -14,7 +14,9 @@ from tlcore.applications import MobileNetV2
 from tlcore.export import tflite_bytes
 from tlcore.layers import (
     Activation,
+    AveragePooling2D,
     BatchNormalization,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -23,11 +25,16 @@ from tlcore.layers import (
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
     Input,
+    InputLayer,
+    MaxPooling2D,
     ReLU,
+    SeparableConv2D,
+    SpatialDropout2D,
     ZeroPadding2D,
 )
+from tlcore.layers._arguments import ACTIVATIONS
 from tlcore.lite import TFLiteConverter
-from tlcore.models import Sequential
+from tlcore.models import Functional, Model, Sequential
 
 
 def base(size: Any = 64, alpha: float = 0.35, **how: Any) -> Any:
@@ -63,7 +70,52 @@ def litert(content: bytes, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.stack(found)
 
 
+def branches() -> Functional:
+    layers = [
+        InputLayer((11, 9, 3), name="x"),
+        SeparableConv2D(6, 3, 2, "same", activation="silu", name="a"),
+        MaxPooling2D(2, 2, "same", name="b"),
+        AveragePooling2D((3, 2), 2, "same", name="c"),
+        Concatenate(name="all"),
+        SpatialDropout2D(0.5, name="drop"),
+        MaxPooling2D((2, 3), name="smaller"),
+        AveragePooling2D((1, 1), (2, 1), name="thinner"),
+        Flatten(name="flat"),
+        Concatenate(name="twice"),
+        Dense(3, name="scores"),
+    ]
+    inbound = {
+        "a": ["x"],
+        "b": ["x"],
+        "c": ["x"],
+        "all": ["a", "b", "c", "a"],
+        "drop": ["all"],
+        "smaller": ["drop"],
+        "thinner": ["smaller"],
+        "flat": ["thinner"],
+        "twice": ["flat", "flat"],
+        "scores": ["twice"],
+    }
+    return Model.from_layers(None, layers, inbound, ["x"], ["scores"])
+
+
+def symbolic() -> Functional:
+    """A base in inference mode, a layer that is called twice, and an Add of tensors."""
+    x = Input((64, 64, 3))
+    y = GlobalAveragePooling2D()(base()(x, training=False))
+    shared = Dense(1280, activation="relu")
+    return Model(x, Dense(3, activation="softmax")(Dropout(0.2)(shared(shared(y)) + y)))
+
+
 MODELS: dict[str, Callable[[], Any]] = {
+    "branches": branches,
+    "symbolic": symbolic,
+    **{
+        f"activation_{name}": lambda name=name: Sequential(
+            [Input((5, 4, 6)), Activation(name), Conv2D(3, 2, activation=name), Activation(name)]
+        )
+        for name in ACTIVATIONS
+    },
     "blog": lambda: Sequential(
         [
             base(224, 1.0),
@@ -115,6 +167,14 @@ def test_predictions(make: Callable[[], Any]) -> None:
     model = make()
     randomize(model)
     x = np.random.RandomState(4).uniform(-1, 1, (2, *model.input_shape[1:])).astype(np.float32)
+    np.testing.assert_allclose(litert(tflite_bytes(model), x), model(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_far_out(name: str) -> None:
+    """Nothing overflows on the way, and rounding stays rounding."""
+    model = Sequential([Input((8,)), Activation(name)])
+    x = np.linspace(-60, 60, 160, dtype=np.float32).reshape(20, 8)
     np.testing.assert_allclose(litert(tflite_bytes(model), x), model(x), atol=1e-5, rtol=1e-5)
 
 

@@ -196,7 +196,7 @@ def test_files_open_in_tf_keras(tmp_path: Path, options: dict[str, Any]) -> None
     ours.fit(x, y, batch_size=ROWS, shuffle=False, verbose=0)
     ours.save(tmp_path / "m.h5")
     if options:  # which it does not know for a plain "Adam"
-        with pytest.raises(TypeError, match="gradient_accumulation_steps|use_ema"):
+        with pytest.raises(TypeError, match=r"gradient_accumulation_steps|use_ema"):
             tf_keras.models.load_model(tmp_path / "m.h5")
     theirs = tf_keras.models.load_model(tmp_path / "m.h5", compile=not options)
     np.testing.assert_allclose(theirs.predict(x, verbose=0), ours.predict(x, verbose=0), atol=1e-6)

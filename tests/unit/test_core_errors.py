@@ -70,6 +70,7 @@ INTEGER_ARGUMENTS = {
     "Network.memory": "stop",
     "Trainer": "seed",
     "Trainer.set_state": "iterations",
+    "logistic_regression": "outputs",
     "set_num_threads": "n",
     "fail_allocation": "n",
 }
@@ -144,7 +145,11 @@ def test_sequences_name_their_argument(world: World, name: str, argument: str, k
         ("Trainer adam", "beta_1"),
         ("Trainer adam", "beta_2"),
         ("Trainer adam", "epsilon"),
+        ("Trainer adam", "ema_momentum"),
         ("Trainer.train_batch", "learning_rate"),
+        ("Trainer.train_batch", "momentum"),
+        ("logistic_regression", "l2"),
+        ("logistic_regression", "tolerance"),
         ("pixels_to_float", "divide"),
         ("pixels_to_float", "scale"),
         ("pixels_to_float", "offset"),
@@ -183,7 +188,14 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         ValueError,
         'name must be shorter than 128 bytes, but "',
     ),
-    (lambda w: w.new_graph().add("add", "a", [0, 0, 0]), ValueError, "at most 2 nodes, not 3"),
+    (lambda w: w.new_graph().add("add", "a", [0] * 9), ValueError, "at most 8 nodes, not 9"),
+    (lambda w: w.new_graph().add("add", "a", [0, 0, 0]), ValueError, "takes 2 inputs, not 3"),
+    (lambda w: w.new_graph().add("concatenate", "a", [0]), ValueError, "2 to 8 inputs, not 1"),
+    (
+        lambda w: w.new_graph().add("concatenate", "a", [0, 1]),
+        ValueError,
+        "inputs that differ in the last axis alone, but is given (4, 4, 3) and (48,)",
+    ),
     (lambda w: w.new_graph().add("add", "a", [0, -1]), ValueError, "inputs[1] must be an integer"),
     (lambda w: w.new_graph().add("flatten", "f", [2]), ValueError, "input 2 of a graph of 2"),
     (lambda w: w.new_graph().add("flatten", "f", []), ValueError, "takes 1 input, not 0"),
@@ -229,14 +241,43 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         TypeError,
         "epsilon must be a number, not str",
     ),
-    (lambda w: add_node("batch_normalization", {"momentum": 0.9}), TypeError, "has no attribute"),
+    (lambda w: add_node("batch_normalization", {"renorm": True}), TypeError, "has no attribute"),
+    (
+        lambda w: add_node("batch_normalization", {"momentum": 1.5}),
+        ValueError,
+        "needs momentum from 0 to 1, not 1.5",
+    ),
+    (
+        lambda w: add_node("batch_normalization", {"momentum": np.nan}),
+        ValueError,
+        "needs momentum from 0 to 1, not nan",
+    ),
+    (
+        lambda w: add_node("max_pooling2d", {"pool_size": (1, 2), "strides": (1, 0)}),
+        ValueError,
+        "pool_size and strides from 1 to 65536, not 2 and 0",
+    ),
+    (
+        lambda w: add_node("average_pooling2d", {"pool_size": (9, 9), "strides": (1, 1)}),
+        ValueError,
+        "has a pool_size of (9, 9), larger than its input",
+    ),
+    (lambda w: add_node("max_pooling2d", {"pool_size": 2}), TypeError, "pool_size must be a seq"),
+    (lambda w: add_node("max_pooling2d", {"keepdims": True}), TypeError, "no attribute keepdims"),
+    (lambda w: add_node("spatial_dropout2d", {"rate": -0.5}), ValueError, "rate of at least 0"),
+    (
+        lambda w: w.new_graph().add("spatial_dropout2d", "s", [1], rate=0.5),
+        ValueError,
+        "needs an input of (height, width, channels), but is given (48,)",
+    ),
     (lambda w: add_node("relu", {"max_value": []}), TypeError, "max_value must be a number"),
     (lambda w: add_node("relu", {"max_value": np.nan}), ValueError, "max_value above 0, not nan"),
     (lambda w: add_node("relu", {"slope": 0.1}), TypeError, "has no attribute slope"),
     (
-        lambda w: add_node("activation", {"function": "gelu"}),
+        lambda w: add_node("activation", {"function": "swish"}),
         ValueError,
-        'function must be linear, relu, relu6, sigmoid or softmax, not "gelu"',
+        ", sigmoid, softmax, tanh, elu, selu, softplus, softsign, silu, gelu, hard_sigmoid, "
+        'hard_silu, leaky_relu, exponential, mish, log_softmax, not "swish"',
     ),
     (lambda w: add_node("activation", {"function": None}), TypeError, "function must be a string"),
     (lambda w: add_node("activation", {"alpha": 1}), TypeError, "has no attribute alpha"),
@@ -269,9 +310,9 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
     # mobilenet_v2
     (lambda w: _core.mobilenet_v2(pooling="min"), ValueError, 'None, "avg" or "max", not "min"'),
     (
-        lambda w: _core.mobilenet_v2(classifier_activation="gelu"),
+        lambda w: _core.mobilenet_v2(classifier_activation="glu"),
         ValueError,
-        'classifier_activation must be None, softmax, sigmoid or relu, not "gelu"',
+        "classifier_activation must be None or one of linear, relu, relu6, sigmoid, softmax, tanh",
     ),
     (lambda w: _core.mobilenet_v2(classes=0), ValueError, "classes must be an integer from 1"),
     # Parameters
@@ -384,6 +425,41 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         "momentum must be a number, not str",
     ),
     (
+        lambda w: w.new_trainer(optimizer={"name": "sgd", "gradient_accumulation_steps": -1}),
+        ValueError,
+        "gradient_accumulation_steps must be an integer from 0",
+    ),
+    (
+        lambda w: w.new_trainer(optimizer={"name": "adam", "ema_overwrite_frequency": 1.5}),
+        TypeError,
+        "ema_overwrite_frequency must be an integer, not float",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=7),
+        TypeError,
+        "multipliers must be a sequence of numbers, not int",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=[1.0] * 7),
+        ValueError,
+        "multipliers must hold 8 numbers, one a parameter, not 7",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=["1"] * 8),
+        TypeError,
+        "multipliers[0] must be a number, not str",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=[1.0] * 7 + [-0.5]),
+        ValueError,
+        "multipliers[7] must be a finite number of at least 0, not -0.5",
+    ),
+    (
+        lambda w: w.new_trainer(multipliers=[float("nan")] * 8),
+        ValueError,
+        "multipliers[0] must be a finite number of at least 0, not nan",
+    ),
+    (
         lambda w: w.new_trainer(optimizer={"name": "sgd", 3: 0.9}),
         TypeError,
         "the name of an optimizer's setting must be a string, not int",
@@ -427,6 +503,16 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         TypeError,
         "slot 0 must hold real numbers",
     ),
+    (
+        lambda w: w.trainer.train_batch(w.x, w.y, momentum=0.5),
+        ValueError,
+        "momentum must be from 0 to 1, of an SGD, not 0.5",
+    ),
+    (
+        lambda w: w.new_trainer(optimizer={"name": "sgd"}).train_batch(w.x, w.y, momentum=0.5),
+        ValueError,
+        "momentum=0.5 needs a model that was compiled with a momentum above 0",
+    ),
     # functions
     (
         lambda w: _core.pixels_to_float(w.floats.astype(float), w.pixels, 1, 1, 0),
@@ -447,6 +533,36 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         lambda w: _core.pixels_to_float(w.floats[:5], w.pixels, 1, 1, 0),
         ValueError,
         "dst must hold as many numbers as src, 6, not 5",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x[0], w.y.astype(int), 3, 1),
+        ValueError,
+        "features must have 2 axes, (rows, width), not 1",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, w.y, 3, 1),
+        TypeError,
+        "labels must hold integers, not dtype('float32')",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1], 3, 1),
+        ValueError,
+        "labels must have the shape (5,), one a row",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1, 2, 3, 0], 3, 1),
+        ValueError,
+        "labels must be from 0 to 2, but label 3 is 3",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1, 2, 1, 0], 3, 1, start=np.zeros((2, 3))),
+        ValueError,
+        "start must have the shape (3, 3): weights, then the bias",
+    ),
+    (
+        lambda w: _core.logistic_regression(w.x, [0, 1, 2, 1, 0], 3, -1),
+        ValueError,
+        "l2 must be a number of at least 0, not -1",
     ),
     (lambda w: _core.pixels_to_float([], w.pixels, 1, 1, 0), TypeError, "must be numpy.ndarray"),
     (lambda w: _core.set_num_threads(0), ValueError, "n must be an integer from 1"),

@@ -19,7 +19,9 @@ from tlcore.applications import MobileNetV2
 from tlcore.export import tflite_bytes, write_tflite
 from tlcore.layers import (
     Activation,
+    AveragePooling2D,
     BatchNormalization,
+    Concatenate,
     Conv2D,
     Dense,
     DepthwiseConv2D,
@@ -28,10 +30,13 @@ from tlcore.layers import (
     GlobalAveragePooling2D,
     GlobalMaxPooling2D,
     Input,
+    InputLayer,
+    MaxPooling2D,
     ReLU,
     ZeroPadding2D,
 )
-from tlcore.models import Sequential
+from tlcore.layers._arguments import ACTIVATIONS
+from tlcore.models import Model, Sequential
 
 NAMES = {
     value: name for name, value in vars(tflite.BuiltinOperator).items() if not name.startswith("_")
@@ -49,7 +54,7 @@ def operators(model: Any) -> list[tuple[str, Any]]:
     for i in range(graph.OperatorsLength()):
         operator = graph.Operators(i)
         code = model.OperatorCodes(operator.OpcodeIndex())
-        assert code.BuiltinCode() == code.DeprecatedBuiltinCode()
+        assert min(code.BuiltinCode(), 127) == code.DeprecatedBuiltinCode()
         assert code.Version() == 1
         found.append((NAMES[code.BuiltinCode()], operator))
     return found
@@ -222,6 +227,77 @@ def test_other_layers() -> None:
     assert names_of(Input((4,)), ReLU(6.0)) == ["RELU6"]
     assert names_of(Input((4,)), Activation("relu")) == ["RELU"]
     assert names_of(Input((4,)), Activation("linear")) == []
+
+
+def test_poolings_and_concatenations() -> None:
+    layers = [Input((9, 8, 3)), MaxPooling2D((3, 2), (2, 1), "same"), AveragePooling2D(2)]
+    content = parsed(tflite_bytes(Sequential(layers)))
+    options = tflite.Pool2DOptions()
+    facts = []
+    for _, operator in operators(content):
+        assert operator.BuiltinOptionsType() == tflite.BuiltinOptions.Pool2DOptions
+        options.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
+        facts.append(
+            [
+                options.Padding(),
+                (options.FilterHeight(), options.FilterWidth()),
+                (options.StrideH(), options.StrideW()),
+                options.FusedActivationFunction(),
+            ]
+        )
+    assert facts == [[0, (3, 2), (2, 1), 0], [1, (2, 2), (2, 2), 0]]
+    assert names_of(*layers) == ["MAX_POOL_2D", "AVERAGE_POOL_2D"]
+
+    source = InputLayer((4, 4, 3), name="x")
+    model = Model.from_layers(
+        None, [source, Concatenate(name="all")], {"all": ["x", "x", "x"]}, ["x"], ["all"]
+    )
+    ((name, operator),) = operators(parsed(tflite_bytes(model)))
+    assert name == "CONCATENATION" and operator.InputsLength() == 3
+    joined = tflite.ConcatenationOptions()
+    joined.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
+    assert joined.Axis() == -1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tanh", "TANH"),
+        ("elu", "ELU"),
+        ("gelu", "GELU"),
+        ("hard_silu", "HARD_SWISH"),
+        ("leaky_relu", "LEAKY_RELU"),
+        ("exponential", "EXP"),
+        ("log_softmax", "LOG_SOFTMAX"),
+        ("silu", "LOGISTIC MUL"),
+        ("hard_sigmoid", "ADD MUL"),
+        ("softsign", "ABS ADD DIV"),
+    ],
+)
+def test_activations(name: str, expected: str) -> None:
+    assert names_of(Input((4,)), Activation(name)) == expected.split()
+    assert names_of(Input((4,)), Dense(2, activation=name))[1:] == expected.split()
+
+
+def test_every_activation_has_operators_of_its_own() -> None:
+    for name in ACTIVATIONS:
+        content = parsed(tflite_bytes(Sequential([Input((4,)), Activation(name)])))
+        for code, operator in operators(content):
+            if code == "LEAKY_RELU":
+                slope = tflite.LeakyReluOptions()
+                slope.Init(operator.BuiltinOptions().Bytes, operator.BuiltinOptions().Pos)
+                assert slope.Alpha() == pytest.approx(0.2)
+        entry = content.Buffers(content.Metadata(0).Buffer()).DataAsNumpy().tobytes()
+        assert (entry.rstrip(b"\0") == b"2.9.0") == (name == "gelu")
+
+
+def test_an_activation_without_an_operator_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tlcore.export import _plan
+
+    monkeypatch.delitem(_plan._COMPOSED, "mish")
+    message = "layer 'scores/activation' has the activation 'mish', for which TensorFlow Lite has"
+    with pytest.raises(ValueError, match=message):
+        tflite_bytes(Sequential([Input((4,)), Dense(2, activation="mish", name="scores")]))
 
 
 def test_write_tflite(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from golden import make_structure
 
-from tlcore import Sequential, layers
+from tlcore import Sequential, _core, layers
 from tlcore.layers import serialization
+from tlcore.models import Model
 
 STORED = json.loads(make_structure.STORED.read_text(encoding="utf-8"))
 LAYERS = make_structure.some_layers(layers)
@@ -79,7 +80,17 @@ def test_a_configuration_that_tlcore_does_not_have(class_name, config, message):
     [
         (lambda: layers.Dense(0), "units must be a whole number of at least 1, got 0"),
         (lambda: layers.Dense(True), "units must be"),
-        (lambda: layers.Dense(3, activation="tanh"), "activation must be one of 'linear', 'relu'"),
+        (lambda: layers.Dense(3, activation="tan"), "activation must be one of 'linear', 'relu'"),
+        (lambda: layers.SeparableConv2D(0, 3), "filters must be"),
+        (lambda: layers.SeparableConv2D(3, 3, depth_multiplier=2), "depth_multiplier must be 1"),
+        (lambda: layers.MaxPooling2D(0), "pool_size must be a positive whole number or two"),
+        (lambda: layers.AveragePooling2D(2, (1, 0)), "strides must be a positive whole number"),
+        (lambda: layers.MaxPooling2D(2, padding="full"), "padding must be one of 'valid', 'same'"),
+        (lambda: layers.MaxPooling2D(2, data_format="channels_first"), "data_format must be None"),
+        (lambda: layers.Concatenate(axis=2), "axis must be the last one, -1, got 2"),
+        (lambda: layers.Concatenate(True), "axis must be the last one, -1, got True"),
+        (lambda: layers.SpatialDropout2D(1.0), "rate must be a number of at least 0 and below 1"),
+        (lambda: layers.BatchNormalization(momentum=1.1), "momentum must be a number from 0 to 1"),
         (lambda: layers.Dense(3, use_bias="no"), "use_bias must be True or False"),
         (lambda: layers.Dense(3, name="a/b"), "name must be a text without '/'"),
         (lambda: layers.Dense(3, name=".."), "and not '.' or '..', got '..'"),
@@ -124,6 +135,91 @@ def test_dropout_with_a_seed_says_where_masks_come_from(capsys):
     notes.reset_notes()
     assert layers.Dropout(0.5, seed=3).get_config()["seed"] == 3
     assert "set_random_seed" in capsys.readouterr().err
+
+
+def one_layer(layer, shape=(6, 5, 3)):
+    return Sequential([layers.Input(shape), layer])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: one_layer(layers.MaxPooling2D(7)), r"pool_size of \(7, 7\), larger than its inp"),
+        (lambda: one_layer(layers.AveragePooling2D(), (4,)), "needs an input of"),
+        (lambda: one_layer(layers.SpatialDropout2D(0.5), (4,)), "needs an input of"),
+        (lambda: one_layer(layers.Concatenate()), "takes two to 8 inputs, got 1"),
+        (lambda: one_layer(layers.SeparableConv2D(3, 9)), "larger than its input"),
+    ],
+)
+def test_a_layer_that_does_not_fit_its_input(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_concatenate_in_models():
+    found = [layers.InputLayer((4, 5, 2), name="x"), layers.Concatenate(3, name="both")]
+    model = Model.from_layers(None, found, {"both": ["x", "x"]}, ["x"], ["both"])
+    x = np.arange(40, dtype=np.float32).reshape(1, 4, 5, 2)
+    assert np.array_equal(model(x), np.concatenate([x, x], -1))
+    with pytest.raises(ValueError, match="axis must be the last one, 3 or -1, got 1"):
+        wrong = [layers.InputLayer((4, 5, 2), name="x"), layers.Concatenate(1, name="both")]
+        Model.from_layers(None, wrong, {"both": ["x", "x"]}, ["x"], ["both"])
+    with pytest.raises(ValueError, match="takes two to 8 inputs, got 9"):
+        many = [layers.InputLayer((4, 5, 2), name="x"), layers.Concatenate(name="both")]
+        Model.from_layers(None, many, {"both": ["x"] * 9}, ["x"], ["both"])
+
+
+def test_poolings_by_hand():
+    x = np.arange(2 * 5 * 5 * 1, dtype=np.float32).reshape(2, 5, 5, 1)
+    assert one_layer(layers.MaxPool2D(), (5, 5, 1))(x)[0, ..., 0].tolist() == [[6, 8], [16, 18]]
+    same = one_layer(layers.AvgPool2D(3, 2, "same"), (5, 5, 1))(x)[0, ..., 0]
+    assert same.tolist() == [[3, 4.5, 6], [10.5, 12, 13.5], [18, 19.5, 21]]
+    whole = one_layer(layers.AveragePooling2D(9, 9, "same"), (5, 5, 1))(x)
+    assert whole[:, 0, 0, 0].tolist() == [12, 37]
+
+
+def test_separable_convolution_has_keras_weights():
+    layer = layers.SeparableConv2D(4, 3, activation="swish", name="s")
+    model = one_layer(layer)
+    assert layer.activation == "silu"
+    names = ["depthwise_kernel", "pointwise_kernel", "bias"]
+    assert [w.path for w in layer.weights] == [f"s/{name}" for name in names]
+    assert [w.shape for w in layer.weights] == [(3, 3, 3, 1), (1, 1, 3, 4), (4,)]
+    depthwise, pointwise, bias = layer.get_weights()
+    assert depthwise.any() and pointwise.any() and not bias.any()
+    x = np.random.RandomState(0).randn(1, 6, 5, 3).astype(np.float32)
+    parts = Sequential(
+        [layers.Input((6, 5, 3)), layers.DepthwiseConv2D(3, use_bias=False), layers.Conv2D(4, 1)]
+    )
+    parts.set_weights([depthwise, pointwise, bias])
+    y = parts(x)
+    np.testing.assert_allclose(model(x), y / (1 + np.exp(-y)), atol=1e-6)
+
+
+def test_core_nodes_hold_what_training_needs():
+    norm = layers.BatchNormalization(momentum=0.75)
+    graph = one_layer(norm).graph
+    assert graph.nodes[1]["attributes"]["momentum"] == 0.75
+    assert not graph.nodes[1]["inference"]
+    whole = _core.Graph((6, 5, 3))
+    whole.add("dropout", "still", [0], rate=0.5, inference=True)
+    whole.extend(graph, 1)
+    assert [node["inference"] for node in whole.nodes] == [False, True, False]
+    frozen = _core.Graph((6, 5, 3))
+    frozen.extend(whole, 0, inference=True)
+    assert [node["inference"] for node in frozen.nodes] == [False, True, True]
+
+
+@pytest.mark.parametrize(("op", "cut"), [("dropout", 1), ("spatial_dropout2d", 1)])
+def test_dropout_in_inference_does_not_hold_the_cut_back(op, cut):
+    for inference, expected in ((False, cut), (True, cut + 2)):
+        graph = _core.Graph((6, 5, 3))
+        graph.add("relu", "a", [0])
+        graph.add(op, "b", [1], rate=0.5, inference=inference)
+        graph.add("flatten", "c", [2])
+        graph.add("dense", "d", [3], units=2)
+        parameters = _core.Parameters([("kernel", (90, 2)), ("bias", (2,))])
+        assert _core.Network(graph, [parameters]).cut([True, True]) == expected
 
 
 def test_initial_weights():
@@ -182,6 +278,5 @@ def test_setting_weights_is_all_or_nothing():
 
 
 def test_every_op_of_the_core_has_a_layer():
-    assert set(serialization._ops.values()) | {layers.InputLayer} == {
-        type(layer) for layer in LAYERS
-    } | {layers.InputLayer}
+    of_two_nodes = {layers.SeparableConv2D}
+    assert set(serialization._ops.values()) | of_two_nodes == {type(layer) for layer in LAYERS}

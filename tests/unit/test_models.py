@@ -205,11 +205,6 @@ def test_get_layer_errors():
             model.get_layer(**arguments)
 
 
-def test_model_has_no_functional_constructor():
-    with pytest.raises(ValueError, match=r"no Model\(inputs, outputs\)"):
-        Model(inputs=None, outputs=None)
-
-
 def test_the_same_seed_gives_the_same_weights():
     from tlcore.utils import set_random_seed
 
@@ -319,11 +314,14 @@ def test_an_inner_model_of_unknown_shape_is_built():
     assert inner.input_shape == (None, 3) and model.output_shape == (None, 5)
 
 
-def test_single_layers_of_a_block_are_refused():
+def test_single_layers_of_another_model_share_its_weights():
     top = applications.MobileNetV2((32, 32, 3), 0.35, weights=None, classes=5)
     model = Sequential([Input((1280,)), top.layers[-1]])
-    with pytest.raises(ValueError, match="put that model into the Sequential as a whole"):
-        model(np.zeros((1, 1280)))
+    x = np.random.RandomState(0).rand(2, 1280).astype(np.float32)
+    last = len(top.graph.nodes) - 1
+    assert np.array_equal(model(x), top.network.run(x, last - 2, last))
+    top.layers[-1].set_weights([np.zeros((1280, 5)), np.zeros(5)])
+    assert np.array_equal(model(x), np.full((2, 5), 0.2, np.float32))
 
 
 def test_input_range():

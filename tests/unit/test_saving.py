@@ -30,7 +30,7 @@ from tlcore.layers import (
     InputLayer,
     ReLU,
 )
-from tlcore.models import Functional, Sequential
+from tlcore.models import Functional, Model, Sequential
 from tlcore.optimizers import SGD, Adam
 from tlcore.saving import _order, load_model, load_weights, save_model, save_weights
 from tlcore.saving._files import write_file
@@ -60,7 +60,7 @@ def small_base(name: str = "base") -> Functional:
     names = [layer.name for layer in layers]
     inbound = {after: [before] for before, after in pairwise(names)}
     inbound["add"] = ["Conv1_relu", "project_BN"]
-    return Functional(layers, inbound, ["picture"], ["add"], name=name)
+    return Model.from_layers(name, layers, inbound, ["picture"], ["add"])
 
 
 def small_model(name: str | None = None) -> Sequential:
@@ -259,7 +259,7 @@ def test_branches_are_listed_as_keras_does() -> None:
         "long_2": ["long_1"],
         "sum": ["short", "long_2"],
     }
-    model = Functional(layers, inbound, ["x"], ["sum"])
+    model = Model.from_layers(None, layers, inbound, ["x"], ["sum"])
     names = [layer.name for layer in _order.keras_order(model)]
     assert names == ["x", "long_1", "short", "long_2", "sum"]
 

@@ -14,6 +14,16 @@ import h5py
 import numpy as np
 import pytest
 
+from tlcore.layers import (
+    AveragePooling2D,
+    Concatenate,
+    Dense,
+    InputLayer,
+    MaxPooling2D,
+    SeparableConv2D,
+    SpatialDropout2D,
+)
+from tlcore.models import Model
 from tlcore.saving import load_model, load_weights, save_model
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "files"
@@ -358,7 +368,7 @@ def test_layers_that_are_not_there(whole: Path, class_name: str) -> None:
         ({"units": -1}, "units"),
         ({"units": "many"}, "units"),
         ({"units": None}, "units"),
-        ({"activation": "swish"}, "activation"),
+        ({"activation": "swash"}, "activation"),
         ({"kernel_regularizer": {"class_name": "L2"}}, "kernel_regularizer"),
         ({"what": 1}, "what"),
         ({"dtype": "float16"}, "float16"),
@@ -370,6 +380,84 @@ def test_layer_configs(whole: Path, values: dict[str, Any], expected: str) -> No
     text = refused(whole, head(**values))
     assert expected in text
     assert "dense" in text or "Dense" in text or "file holds" in text
+
+
+@pytest.fixture
+def pooled(tmp_path: Path) -> Path:
+    """A file of the layers that networks of one's own are made of."""
+    layers = [
+        InputLayer((8, 8, 3), name="x"),
+        SeparableConv2D(4, 3, activation="hard_sigmoid", name="separable"),
+        MaxPooling2D(name="pool"),
+        AveragePooling2D(3, 1, "same", name="average"),
+        Concatenate(name="all"),
+        SpatialDropout2D(0.5, name="drop"),
+        Dense(2, name="scores"),
+    ]
+    inbound = {
+        "separable": ["x"],
+        "pool": ["separable"],
+        "average": ["pool"],
+        "all": ["pool", "average"],
+        "drop": ["all"],
+        "scores": ["drop"],
+    }
+    Model.from_layers(None, layers, inbound, ["x"], ["scores"]).save(tmp_path / "p.h5")
+    load_model(tmp_path / "p.h5")
+    return tmp_path / "p.h5"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("pool", {"pool_size": [1 << 30, 2]}, "pool_size=1.07374e+09"),
+        ("pool", {"pool_size": [1 << 20, 2]}, "pool_size and strides from 1 to 65536"),
+        ("pool", {"pool_size": [40, 40]}, "larger than its input"),
+        ("pool", {"pool_size": [2, 2, 2]}, "pool_size must be"),
+        ("pool", {"strides": [0, 1]}, "strides must be"),
+        ("pool", {"padding": "causal"}, "padding must be one of"),
+        ("average", {"strides": 7}, "in the last axis alone"),
+        ("all", {"axis": 1}, "axis must be the last one"),
+        ("all", {"axis": [3]}, "axis must be the last one"),
+        ("all", {"axis": 1e9}, "axis=1e+09"),
+        ("drop", {"rate": 1}, "rate must be"),
+        ("separable", {"depth_multiplier": 2}, "depth_multiplier must be 1"),
+        ("separable", {"kernel_size": [1 << 24, 1 << 24]}, "kernel_size and strides from 1"),
+        ("separable", {"filters": 1 << 23}, "weights, and the file holds values for"),
+        ("separable", {"filters": 5}, "has the shape"),
+        ("separable", {"use_bias": False}, "separable"),
+        ("separable", {"pointwise_regularizer": "l2"}, "pointwise_regularizer must be None"),
+    ],
+)
+def test_configs_of_poolings_and_the_like(
+    pooled: Path, name: str, values: dict[str, Any], expected: str
+) -> None:
+    def change(c: dict[str, Any]) -> None:
+        (layer,) = [one for one in c["config"]["layers"] if one["name"] == name]
+        layer["config"].update(values)
+
+    assert expected in refused(pooled, config(change))
+
+
+def test_concatenates_of_any_number(pooled: Path) -> None:
+    def feeds(count: int) -> Change:
+        def change(c: dict[str, Any]) -> None:
+            (layer,) = [one for one in c["config"]["layers"] if one["name"] == "all"]
+            layer["inbound_nodes"] = [[["pool", 0, 0, {}]] * count]
+
+        return config(change)
+
+    for count in (1, 9, 1000):
+        assert f"takes two to 8 inputs, got {count}" in refused(pooled, feeds(count))
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "2.4.0-tf", "1.2", "0.3.1", "", "x", "9" * 5000])
+def test_the_hard_sigmoid_of_before_keras_3(pooled: Path, version: str) -> None:
+    def change(file: h5py.File) -> None:
+        del file.attrs["tlcore_version"]
+        file.attrs["keras_version"] = version
+
+    assert "layer 'separable' has the hard_sigmoid of Keras" in refused(pooled, change)
 
 
 def test_input_of_absurd_size(whole: Path) -> None:
@@ -416,6 +504,77 @@ def test_graphs(whole: Path, change: Callable[[dict[str, Any]], Any], expected: 
         change(base(c))
 
     assert expected in refused(whole, config(in_base))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ([[["picture", 1, 0, {}]]], None),  # the number of an only call says nothing
+        ([[["picture", -1, 0, {}]]], "takes call -1"),
+        ([[["picture", "0", 0, {}]]], "takes call '0'"),
+        ([[["picture", 1e9, 0, {}]]], "takes call"),
+        ([[["picture", 0, 0, {"training": 0}]]], "training=0"),
+        ([[["picture", 0, 0, {"mask": 1}]]], "mask=1"),
+        ([[["picture", 0, 0, 3]]], "is called with 3"),
+        ([[]], "is called with nothing"),
+        ([{"args": [], "kwargs": {}}], "is called with nothing"),
+        ([[["picture", 0, 0, {}], ["picture", 0, 0, {}]]], "Conv1"),
+        ([[["picture", 0, 0, {}]]] * 3000, "used 3000 times"),
+    ],
+)
+def test_calls(whole: Path, nodes: Any, expected: str | None) -> None:
+    def change(c: dict[str, Any]) -> None:
+        base(c)["layers"][1]["inbound_nodes"] = nodes
+
+    if expected is None:
+        with h5py.File(whole, "r+") as file:
+            config(change)(file)
+        load_model(whole)
+    else:
+        assert expected in refused(whole, config(change))
+
+
+def shared(calls: int) -> dict[str, Any]:
+    """A model that calls a ReLU this many times, one behind the other."""
+    nodes = [[["x", 0, 0, {}]], *([["r", i, 0, {}]] for i in range(calls - 1))]
+    source = {"class_name": "InputLayer", "name": "x", "inbound_nodes": []}
+    source["config"] = {"name": "x", "batch_input_shape": [None, 2]}
+    relu = {"class_name": "ReLU", "name": "r", "config": {"name": "r"}, "inbound_nodes": nodes}
+    return {
+        "class_name": "Functional",
+        "config": {
+            "name": "m0",
+            "layers": [source, relu],
+            "input_layers": ["x", 0, 0],
+            "output_layers": ["r", calls - 1, 0],
+        },
+    }
+
+
+def test_calls_of_a_layer_have_an_end(whole: Path) -> None:
+    assert "calls 4001 layers" in refused(whole, config(lambda c: shared(4000)))
+    assert "takes call 7 of 'r', which has 7" in refused(
+        whole,
+        config(lambda c: [m := shared(7), m["config"].update(output_layers=["r", 7, 0])][0]),
+    )
+
+
+def test_models_that_call_each_other_again_and_again(whole: Path) -> None:
+    def change(c: dict[str, Any]) -> dict[str, Any]:
+        inner = shared(30)
+        for depth in range(1, 7):  # 30 ** 7 calls in a file of a few kilobytes
+            outer = shared(30)
+            name = f"m{depth}"
+            outer["config"]["name"] = name
+            held = {**inner, "name": "r", "inbound_nodes": []}
+            held["inbound_nodes"] = [[["x", 0, 0, {}]], *([["r", i, 0, {}]] for i in range(1, 30))]
+            outer["config"]["layers"][1] = held
+            outer["config"]["output_layers"] = ["r", 30, 0]
+            inner = outer
+        return inner
+
+    text = refused(whole, config(change))
+    assert "layers and" in text and "models inside, and the most is" in text
 
 
 def test_a_name_as_long_as_the_file_makes_no_error_of_that_length(whole: Path) -> None:

@@ -17,7 +17,7 @@ from tlcore.models import Sequential
 from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator
 from tlcore.training import kept_features
 from tlcore.training.kept_features import KeptFeatures, ScopedKey
-from tlcore.utils import notes, set_random_seed
+from tlcore.utils import memory, notes, set_random_seed
 
 SIZE = 32
 COUNTS = {"kite": 9, "surf": 8, "wind": 10}
@@ -325,7 +325,7 @@ def test_budget_heeds_control_groups(tmp_path: Path) -> None:
     (root / "user" / "memory.max").write_text("4000\n")
     (root / "memory" / "old" / "memory.limit_in_bytes").write_text("3000\n")
     membership.write_text("0::/user/app\n5:cpu,memory:/old\n")
-    assert sorted(kept_features._cgroup_limits(membership, root)) == [3000, 4000]
-    assert kept_features._cgroup_limits(tmp_path / "missing", root) == []
+    assert sorted(memory._cgroup_limits(membership, root)) == [3000, 4000]
+    assert memory._cgroup_limits(tmp_path / "missing", root) == []
     assert 0 < kept_features.default_budget() <= 1 << 30
-    assert kept_features.default_budget() <= kept_features.memory_limit() // 4
+    assert kept_features.default_budget() <= memory.memory_limit() // 4

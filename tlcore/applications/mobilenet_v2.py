@@ -23,9 +23,6 @@ __all__ = ["MobileNetV2", "decode_predictions", "preprocess_input"]
 
 _SMALLEST = 32
 
-# What the layers have and the core's table does not say.
-_LAYER_OPTIONS = {"batch_normalization": {"momentum": 0.999}}
-
 # Names of Keras's ImageNet files; they were trained on pixels from -1 to 1.
 _IMAGENET_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels"
 
@@ -105,7 +102,7 @@ def MobileNetV2(
         classes=classes,
         classifier_activation=activation,
     )
-    layers, inbound = from_nodes(graph.nodes, _LAYER_OPTIONS)
+    layers, inbound = from_nodes(graph.nodes)
     model = Model.from_layers(
         name if name is not None else f"mobilenetv2_{alpha:0.2f}_{rows}",
         layers,

@@ -7,7 +7,7 @@ MEAN and REDUCE_MAX int32 axes. All operators are of version 1, which every runt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -25,29 +25,69 @@ class Code(IntEnum):
     """BuiltinOperator."""
 
     ADD = 0
+    AVERAGE_POOL_2D = 1
+    CONCATENATION = 2
     CONV_2D = 3
     DEPTHWISE_CONV_2D = 4
     FULLY_CONNECTED = 9
     LOGISTIC = 14
+    MAX_POOL_2D = 17
     MUL = 18
     RELU = 19
     RELU6 = 21
     RESHAPE = 22
     SOFTMAX = 25
+    TANH = 28
     PAD = 34
     MEAN = 40
+    DIV = 42
+    EXP = 47
+    LOG_SOFTMAX = 50
+    MINIMUM = 57
+    NEG = 59
+    LOG = 73
     REDUCE_MAX = 82
+    LEAKY_RELU = 98
+    ABS = 101
+    ELU = 111
+    HARD_SWISH = 117
+    GELU = 150
 
 
-# First TensorFlow Lite that has version 1 of an operator; all others 1.5.
-FIRST_RUNTIME = {Code.MEAN: (1, 6), Code.REDUCE_MAX: (1, 11), Code.LOGISTIC: (1, 14)}
+# First TensorFlow Lite that has version 1 of an operator (runtime_version.cc); all others 1.5.
+FIRST_RUNTIME = {
+    Code.MEAN: (1, 6),
+    Code.DIV: (1, 6),
+    Code.EXP: (1, 7),
+    Code.NEG: (1, 9),
+    Code.REDUCE_MAX: (1, 11),
+    Code.ABS: (1, 13),
+    Code.LOGISTIC: (1, 14),
+    Code.TANH: (1, 14),
+    Code.LOG_SOFTMAX: (1, 14),
+    Code.MINIMUM: (1, 14),
+    Code.LOG: (1, 14),
+    Code.LEAKY_RELU: (1, 14),  # 1.13.1
+    Code.ELU: (1, 14),
+    Code.HARD_SWISH: (1, 15),
+    Code.GELU: (2, 9),
+}
 
 _FUSED = {"linear": 0, "relu": 1, "relu6": 3}  # ActivationFunctionType
-_ALONE = {
-    "relu": Code.RELU,
-    "relu6": Code.RELU6,
-    "sigmoid": Code.LOGISTIC,
-    "softmax": Code.SOFTMAX,
+_RELU6 = _FUSED["relu6"]
+# Activations that are one operator, with its options.
+_ALONE: dict[str, tuple[Code, dict[str, Any]]] = {
+    "relu": (Code.RELU, {}),
+    "relu6": (Code.RELU6, {}),
+    "sigmoid": (Code.LOGISTIC, {}),
+    "softmax": (Code.SOFTMAX, {"beta": 1.0}),
+    "tanh": (Code.TANH, {}),
+    "elu": (Code.ELU, {}),
+    "gelu": (Code.GELU, {"approximate": False}),
+    "hard_silu": (Code.HARD_SWISH, {}),
+    "leaky_relu": (Code.LEAKY_RELU, {"alpha": 0.2}),
+    "exponential": (Code.EXP, {}),
+    "log_softmax": (Code.LOG_SOFTMAX, {}),
 }
 SAME, VALID = 0, 1  # Padding
 
@@ -133,6 +173,14 @@ def _step(plan: Plan, step: Step, inputs: list[int]) -> int:
         return _activation(plan, inputs[0], fused, name, shape)
     if op == "zero_padding2d":
         return _pad(plan, inputs[0], step, name, shape)
+    if op == "concatenate":
+        return plan.add(Code.CONCATENATION, inputs, name, shape, axis=-1)
+    if op in ("max_pooling2d", "average_pooling2d"):
+        code = Code.MAX_POOL_2D if op == "max_pooling2d" else Code.AVERAGE_POOL_2D
+        padding = _same_or_valid(step)
+        assert padding is not None  # a pooling has no other
+        window, strides = step["window"], step["strides"]
+        return plan.add(code, inputs, name, shape, padding=padding, strides=strides, window=window)
     if op in ("global_average_pooling2d", "global_max_pooling2d"):
         code = Code.MEAN if op == "global_average_pooling2d" else Code.REDUCE_MAX
         axes = plan.constant(f"{name}/axes", np.array([1, 2], np.int32))
@@ -187,10 +235,8 @@ def _same_or_valid(step: Step) -> int | None:
     """Padding that TFLite computes by itself and that equals the step's; None if there is none."""
     if step["op"] == "dense" or step["padding"] == ((0, 0), (0, 0)):
         return VALID
-    kernel = step["kernel"]
-    assert kernel is not None
     for size, window, stride, given in zip(
-        step["input_shape"], kernel.shape, step["strides"], step["padding"], strict=False
+        step["input_shape"][:2], step["window"], step["strides"], step["padding"], strict=True
     ):
         outputs = -(-size // stride)
         total = max((outputs - 1) * stride + window - size, 0)
@@ -211,10 +257,83 @@ def _pad(plan: Plan, value: int, step: Step, name: str, shape: Sequence[int]) ->
 
 
 def _activation(plan: Plan, value: int, function: str, name: str, shape: Sequence[int]) -> int:
-    """An activation as an operator of its own."""
-    options = {"beta": 1.0} if function == "softmax" else {}
+    """An activation as one operator of its own, or as several."""
     if function == "linear":
         return value
     taken = {tensor.name for tensor in plan.tensors}
     name = f"{name}/{function}" if name in taken else name
-    return plan.add(_ALONE[function], (value,), name, shape, **options)
+    if function in _ALONE:
+        code, options = _ALONE[function]
+        return plan.add(code, (value,), name, shape, **options)
+    if function in _COMPOSED:
+        return _COMPOSED[function](_Formula(plan, name, shape), value)
+    raise ValueError(
+        f"the layer {name!r} has the activation {function!r}, for which TensorFlow Lite has no "
+        "operator: a .tflite file cannot hold it."
+    )
+
+
+class _Formula:
+    """Operators, one after the other, whose values all have one shape; the last is `name`."""
+
+    def __init__(self, plan: Plan, name: str, shape: Sequence[int]) -> None:
+        self.plan, self.name, self.shape = plan, name, shape
+        self.count = 0
+
+    def add(self, code: Code, *inputs: int | float, last: bool = False, **options: Any) -> int:
+        """One operator; a float among `inputs` becomes a constant."""
+        given = [
+            self.plan.constant(f"{self._next()}/constant", np.array([x], np.float32))
+            if isinstance(x, float)
+            else x
+            for x in inputs
+        ]
+        name = self.name if last else self._next()
+        return self.plan.add(code, given, name, self.shape, **{"activation": 0, **options})
+
+    def _next(self) -> str:
+        self.count += 1
+        return f"{self.name}/{self.count}"
+
+
+def _silu(f: _Formula, x: int) -> int:
+    return f.add(Code.MUL, x, f.add(Code.LOGISTIC, x), last=True)
+
+
+def _hard_sigmoid(f: _Formula, x: int) -> int:
+    shifted = f.add(Code.ADD, x, 3.0, activation=_RELU6)
+    return f.add(Code.MUL, shifted, 1 / 6, last=True)
+
+
+def _softsign(f: _Formula, x: int) -> int:
+    size = f.add(Code.ADD, f.add(Code.ABS, x), 1.0)
+    return f.add(Code.DIV, x, size, last=True)
+
+
+def _selu(f: _Formula, x: int) -> int:
+    scale, alpha = 1.0507009873554805, 1.6732632423543772  # arXiv:1706.02515
+    below = f.add(Code.ELU, f.add(Code.MINIMUM, x, 0.0))
+    above = f.add(Code.MUL, f.add(Code.RELU, x), scale)
+    return f.add(Code.ADD, above, f.add(Code.MUL, below, scale * alpha), last=True)
+
+
+def _softplus(f: _Formula, x: int, last: bool = True) -> int:
+    """relu(x) + log(1 + exp(-|x|)), which does not overflow."""
+    small = f.add(Code.EXP, f.add(Code.NEG, f.add(Code.ABS, x)))
+    rest = f.add(Code.LOG, f.add(Code.ADD, small, 1.0))
+    return f.add(Code.ADD, f.add(Code.RELU, x), rest, last=last)
+
+
+def _mish(f: _Formula, x: int) -> int:
+    return f.add(Code.MUL, x, f.add(Code.TANH, _softplus(f, x, last=False)), last=True)
+
+
+# Activations that are several operators.
+_COMPOSED: dict[str, Callable[[_Formula, int], int]] = {
+    "silu": _silu,
+    "hard_sigmoid": _hard_sigmoid,
+    "softsign": _softsign,
+    "selu": _selu,
+    "softplus": _softplus,
+    "mish": _mish,
+}

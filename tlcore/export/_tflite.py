@@ -81,8 +81,8 @@ def _metadata(b: flatbuffers.Builder, name: str, buffer: int) -> int:
 
 
 def _operator_code(b: flatbuffers.Builder, code: Code) -> int:
-    # readers of before 2020 know only the byte in front
-    return _table(b, (0, "Int8", int(code)), (2, "Int32", 1), (3, "Int32", int(code)))
+    # readers of before 2020 know only the byte in front, where 127 says that it is too small
+    return _table(b, (0, "Int8", min(int(code), 127)), (2, "Int32", 1), (3, "Int32", int(code)))
 
 
 def _subgraph(
@@ -144,6 +144,23 @@ def _options(b: flatbuffers.Builder, operator: Operator) -> tuple[int, list[Fiel
         if operator.code is Code.CONV_2D:
             return 1, [*fields, (3, "Int8", given["activation"])]
         return 2, [*fields, (3, "Int32", 1), (4, "Int8", given["activation"])]
+    if operator.code in (Code.MAX_POOL_2D, Code.AVERAGE_POOL_2D):
+        (height, width), (rows, cols) = given["strides"], given["window"]
+        return 5, [
+            (0, "Int8", given["padding"]),
+            (1, "Int32", width),
+            (2, "Int32", height),
+            (3, "Int32", cols),
+            (4, "Int32", rows),
+        ]
+    if operator.code is Code.CONCATENATION:
+        return 10, [(0, "Int32", given["axis"])]
+    if operator.code is Code.LEAKY_RELU:
+        return 75, [(0, "Float32", given["alpha"])]
+    if operator.code is Code.GELU:
+        return 116, [(0, "Bool", given["approximate"])]
+    if operator.code is Code.DIV:
+        return 29, [(0, "Int8", given["activation"])]
     if operator.code is Code.FULLY_CONNECTED:
         return 8, [(0, "Int8", given["activation"])]
     if operator.code is Code.SOFTMAX:

@@ -12,7 +12,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ACTIVATIONS = ("linear", "relu", "sigmoid", "softmax")
+ACTIVATIONS = (
+    "linear",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "relu6",
+    "tanh",
+    "elu",
+    "selu",
+    "softplus",
+    "softsign",
+    "silu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_silu",
+    "leaky_relu",
+    "exponential",
+    "mish",
+    "log_softmax",
+)
+_SAME_ACTIVATION = {"swish": "silu", "hard_swish": "hard_silu"}
 
 
 @dataclass(frozen=True)
@@ -98,9 +118,11 @@ def one_of(owner: str, name: str, value: Any, allowed: Sequence[str]) -> str:
 
 
 def activation(owner: str, value: Any) -> str:
-    """Name of an activation; None is 'linear'."""
+    """Name of an activation, as Keras 3 spells it; None is 'linear'."""
     if value is None:
         return "linear"
+    if isinstance(value, str):
+        value = _SAME_ACTIVATION.get(value, value)
     return one_of(owner, "activation", value, ACTIVATIONS)
 
 
@@ -112,6 +134,19 @@ def pair(owner: str, name: str, value: Any) -> tuple[int, int]:
             f"{owner}: {name} must be a positive whole number or two of them, got {value!r}."
         )
     return int(items[0]), int(items[1])
+
+
+def last_axis(owner: str, value: Any) -> int:
+    """-1, or what is the last index of a batch of vectors (1) or of pictures (3)."""
+    if value not in (-1, 1, 3) or isinstance(value, (bool, float)):
+        raise ValueError(f"{owner}: axis must be the last one, -1, got {value!r}.")
+    return int(value)
+
+
+def check_last_axis(owner: str, axis: int, rank: int) -> None:
+    """ValueError unless `axis` is the last of a batch of `rank` axes beside the batch's."""
+    if axis not in (-1, rank):
+        raise ValueError(f"{owner}: axis must be the last one, {rank} or -1, got {axis}.")
 
 
 Padding = tuple[tuple[int, int], tuple[int, int]]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from tlcore import _core
 from tlcore.layers.layer import Layer, Shape, Variable
 
 
+class Call(NamedTuple):
+    """A place of a layer in a model. A layer that is called twice has two of them."""
+
+    layer: Layer
+    sources: tuple[int, ...]  # the calls that feed it, by their places in the model's list
+    inference: bool = False  # called with training=False
+
+
 class Placed(NamedTuple):
-    """Where a layer's nodes are: from `start` up to `stop`, fed by `inputs`."""
+    """Where a call's nodes are: from `start` up to `stop`, fed by `inputs`."""
 
     layer: Layer
     inputs: list[int]
@@ -29,45 +37,119 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 def place(
-    graph: _core.Graph, source: int, layers: Sequence[Layer], inbound: Mapping[str, Sequence[str]]
+    graph: _core.Graph, sources: Sequence[int], calls: Sequence[Call], inference: bool = False
 ) -> list[Placed]:
-    """Add `layers` to `graph`; the first is the InputLayer, whose value is that of `source`."""
+    """Add the calls behind the first ones, whose values are those of the nodes `sources`.
+
+    `inference` puts all of them into inference mode; otherwise each has its own.
+    """
     taken = {node["name"] for node in graph.nodes}
-    outputs = {layers[0].name: source}
+    outputs = list(sources)
     placed: list[Placed] = []
-    for layer in layers[1:]:
-        inputs = [outputs[name] for name in inbound[layer.name]]
+    for layer, feeds, own in calls[len(sources) :]:
+        inputs = [outputs[i] for i in feeds]
         start = len(graph)
+        mode: dict[str, Any] = {"inference": own or inference} if layer._takes_training else {}
         if layer._holds_layers:
-            output = layer.add_to(graph, inputs)
+            output = layer.add_to(graph, inputs, **mode)
             taken.update(node["name"] for node in graph.nodes[start:])
         else:
             name = _free_name(layer.name, taken)
-            output = layer.add_to(graph, inputs, name)
+            output = layer.add_to(graph, inputs, name, **mode)
             taken.update((name, f"{name}/activation"))
-        outputs[layer.name] = output
+        outputs.append(output)
         placed.append(Placed(layer, inputs, start, len(graph), output))
     return placed
 
 
-def bind(graph: _core.Graph, placed: Sequence[Placed], together: bool) -> None:
+def chained(layers: Sequence[Layer]) -> list[Call]:
+    """The calls of layers in a row."""
+    return [Call(layer, (i - 1,) if i else ()) for i, layer in enumerate(layers)]
+
+
+def reordered(calls: Sequence[Call], order: Sequence[int]) -> list[Call]:
+    """The calls in another order, in which each still stands behind those that feed it."""
+    places = {old: new for new, old in enumerate(order)}
+    return [
+        calls[i]._replace(sources=tuple(places[source] for source in calls[i].sources))
+        for i in order
+    ]
+
+
+class _Visit(NamedTuple):
+    """What Keras knows of a model's calls before it sorts them."""
+
+    depths: list[int]  # of each call: the longest way from the output
+    layer_depths: dict[Layer, int]
+    first: dict[Layer, int]  # when a walk from the output meets the layer
+    finished: list[int]  # the calls, each behind those that feed it
+
+
+def _visited(calls: Sequence[Call]) -> _Visit:
+    """Keras's map_graph (keras/src/ops/function.py) for a model whose last call is its output."""
+    first: dict[Layer, int] = {}
+    finished: list[int] = []
+    seen: set[int] = set()
+    waiting = [(len(calls) - 1, False)]
+    while waiting:
+        i, done = waiting.pop()
+        if done:
+            finished.append(i)
+        elif i not in seen:
+            seen.add(i)
+            first.setdefault(calls[i].layer, len(first))
+            waiting.append((i, True))
+            waiting.extend((source, False) for source in reversed(calls[i].sources))
+    depths = [0] * len(calls)
+    layer_depths: dict[Layer, int] = {}
+    for i in reversed(finished):
+        layer = calls[i].layer
+        # a layer that is called twice stands where its deepest call does
+        depths[i] = layer_depths[layer] = max(depths[i], layer_depths.get(layer, 0))
+        for source in calls[i].sources:
+            depths[source] = max(depths[source], depths[i] + 1)
+    return _Visit(depths, layer_depths, first, finished)
+
+
+def call_order(calls: Sequence[Call]) -> list[int]:
+    """The calls sorted as Keras sorts a model's layers; the last of `calls` is the output."""
+    visit = _visited(calls)
+    places = {i: place for place, i in enumerate(visit.finished)}
+    return sorted(
+        visit.finished,
+        key=lambda i: (-visit.depths[i], visit.first[calls[i].layer], places[i]),
+    )
+
+
+def layer_order(calls: Sequence[Call]) -> list[Layer]:
+    """The layers as `model.layers` of Keras: by distance from the output, then as visited."""
+    visit = _visited(calls)
+    return sorted(
+        visit.layer_depths, key=lambda layer: (-visit.layer_depths[layer], visit.first[layer])
+    )
+
+
+def bind(nodes: Sequence[_core.Node], placed: Sequence[Placed], together: bool) -> None:
     """Give the placed layers their shapes, and weights to those that have none yet.
 
-    `together` puts the weights of neighbours into one block; otherwise each layer has its own,
-    so that it can leave the model.
+    `nodes` are those of the graph. `together` puts the weights of neighbours into one block;
+    otherwise each layer has its own, so that it can leave the model.
     """
-    nodes = graph.nodes
     runs: list[list[tuple[Layer, list[_core.ParameterSpec]]]] = []
     joins = False  # whether the next new layer may share the last block
+    seen: dict[Layer, list[_core.ParameterSpec]] = {}  # new layers, some of which come twice
     for layer, _, start, stop, _ in placed:
         if layer._holds_layers:
             joins = False
             continue
         specs = [spec for node in nodes[start:stop] for spec in node["parameters"]]
         layer._check_specs(specs)
-        if layer.built:
+        if layer in seen:
+            _check_equal(layer, seen[layer], specs)
+        elif layer.built:
             joins = joins and not specs
         elif specs:
+            seen[layer] = specs
             if not joins:
                 runs.append([])
             runs[-1].append((layer, specs))
@@ -89,8 +171,21 @@ def bind(graph: _core.Graph, placed: Sequence[Placed], together: bool) -> None:
         layer._set_shapes(shapes, (None, *nodes[output]["output_shape"]))
 
 
-def blocks(owner: str, variables: Iterable[Variable]) -> list[_core.Parameters]:
-    """The blocks that hold `variables`, one after the other, each whole and in order."""
+def _check_equal(
+    layer: Layer, first: Sequence[_core.ParameterSpec], second: Sequence[_core.ParameterSpec]
+) -> None:
+    """ValueError if a layer that is called twice would need weights of two shapes."""
+    for one, other in zip(first, second, strict=True):
+        if one["shape"] != other["shape"]:
+            raise ValueError(
+                f"{layer._owner} is called twice, and its weight "
+                f"{one['name'].rpartition('/')[2]!r} would have the shapes {tuple(one['shape'])} "
+                f"and {tuple(other['shape'])}."
+            )
+
+
+def network(graph: _core.Graph, variables: Sequence[Variable]) -> _core.Network:
+    """`graph` bound to `variables`: block by block, or each by itself where a block is in parts."""
     found: list[_core.Parameters] = []
     left: list[int] = []  # indices of the last block that are still to come
     for variable in variables:
@@ -100,9 +195,6 @@ def blocks(owner: str, variables: Iterable[Variable]) -> list[_core.Parameters]:
         if variable.parameters is not found[-1] or variable.index != left.pop(0):
             left = [-1]
             break
-    if left:
-        raise ValueError(
-            f"{owner} holds single layers of another model, whose weights are kept in one block: "
-            "put that model into the Sequential as a whole."
-        )
-    return found
+    if not left:
+        return _core.Network(graph, found)
+    return _core.Network(graph, [v.parameters for v in variables], [v.index for v in variables])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from tlcore import _core
@@ -86,7 +86,7 @@ class Conv2D(_Convolution):
         kernel_size: one or two sizes.
         strides: one or two steps.
         padding: "valid" or "same".
-        activation: None or "linear", "relu", "sigmoid", "softmax".
+        activation: None or a name of `Activation`'s.
         use_bias: whether a bias is added.
 
     Input (batch, height, width, channels), output (batch, new height, new width, filters),
@@ -137,7 +137,7 @@ class DepthwiseConv2D(_Convolution):
         kernel_size: one or two sizes.
         strides: one or two steps.
         padding: "valid" or "same".
-        activation: None or "linear", "relu", "sigmoid", "softmax".
+        activation: None or a name of `Activation`'s.
         use_bias: whether a bias is added.
 
     Input (batch, height, width, channels), output with as many channels, float32. Weights:
@@ -182,6 +182,98 @@ class DepthwiseConv2D(_Convolution):
         name = name or self.name
         node = graph.add("depthwise_conv2d", name, inputs, **self._core_attributes())
         return add_activation(graph, node, self.activation, name)
+
+
+class SeparableConv2D(_Convolution):
+    """A depthwise convolution, then one of 1 x 1 over the channels; the bias comes last.
+
+    Args:
+        filters: channels of the output.
+        kernel_size: one or two sizes, of the depthwise part.
+        strides: one or two steps, of the depthwise part.
+        padding: "valid" or "same".
+        activation: None or a name of `Activation`'s.
+        use_bias: whether a bias is added.
+
+    Input (batch, height, width, channels), output (batch, new height, new width, filters),
+    float32. Weights: depthwise_kernel (height, width, channels, 1) and pointwise_kernel
+    (1, 1, channels, filters), from glorot_uniform, and bias (filters,).
+
+    Raises:
+        ValueError: see `Layer`; regularizers, constraints and other initializers are not there.
+
+    Source: `keras.layers.SeparableConv2D` with depth_multiplier 1 and without dilation.
+    """
+
+    _neutral: ClassVar[Mapping[str, Only]] = {
+        **_Convolution._neutral,
+        "depth_multiplier": only(1),
+        "depthwise_initializer": GLOROT_UNIFORM,
+        "pointwise_initializer": GLOROT_UNIFORM,
+        "depthwise_regularizer": NOTHING,
+        "pointwise_regularizer": NOTHING,
+        "depthwise_constraint": NOTHING,
+        "pointwise_constraint": NOTHING,
+    }
+    # No "groups": tf-keras writes it, and Keras 3 then refuses the file.
+    _written: ClassVar[Mapping[str, Any]] = {
+        "depth_multiplier": 1,
+        "depthwise_initializer": written_initializer("GlorotUniform"),
+        "pointwise_initializer": written_initializer("GlorotUniform"),
+        "bias_initializer": written_initializer("Zeros"),
+        "depthwise_regularizer": None,
+        "pointwise_regularizer": None,
+        "bias_regularizer": None,
+        "activity_regularizer": None,
+        "depthwise_constraint": None,
+        "pointwise_constraint": None,
+        "bias_constraint": None,
+    }
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        *,
+        activation: str | None = None,
+        use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(kernel_size, strides, padding, activation, use_bias, **kwargs)
+        self.filters = arguments.whole(self._owner, "filters", filters)
+
+    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+        """A depthwise node, a pointwise node and, unless linear, an activation node."""
+        name = name or self.name
+        depthwise = {**self._core_attributes(), "use_bias": False}
+        node = graph.add("depthwise_conv2d", name, inputs, **depthwise)
+        node = graph.add(
+            "conv2d",
+            f"{name}/pointwise",
+            [node],
+            filters=self.filters,
+            kernel_size=(1, 1),
+            use_bias=self.use_bias,
+        )
+        return add_activation(graph, node, self.activation, name)
+
+    def _bind(
+        self, specs: Sequence[_core.ParameterSpec], parameters: _core.Parameters, first: int
+    ) -> None:
+        """The second node's kernel is Keras's pointwise_kernel."""
+        names = {"kernel": "pointwise_kernel"}
+        renamed = [_renamed(spec, names.get(spec["name"], spec["name"])) for spec in specs]
+        super()._bind(renamed, parameters, first)
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`."""
+        return {**super().get_config(), "filters": self.filters}
+
+
+def _renamed(spec: _core.ParameterSpec, name: str) -> _core.ParameterSpec:
+    return {"name": name, "shape": spec["shape"], "trainable": spec["trainable"]}
 
 
 class ZeroPadding2D(Layer):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tlcore import _core
 from tlcore.layers import _arguments as arguments
-from tlcore.layers._arguments import GLOROT_UNIFORM, NOTHING, ZEROS, Only
+from tlcore.layers._arguments import CHANNELS_LAST, GLOROT_UNIFORM, NOTHING, ZEROS, Only
 from tlcore.layers.layer import Layer
 from tlcore.utils.notes import note
 
@@ -29,7 +29,7 @@ class Dense(Layer):
 
     Args:
         units: size of the output's last axis.
-        activation: None or "linear", "relu", "sigmoid", "softmax".
+        activation: None or a name of `Activation`'s.
         use_bias: whether a bias is added.
 
     Input (batch, ..., features), output (batch, ..., units), float32. Weights: kernel
@@ -92,11 +92,17 @@ class Activation(Layer):
     """An activation as a layer of its own.
 
     Args:
-        activation: "linear", "relu", "sigmoid" or "softmax" (over the last axis).
+        activation: one of Keras 3's names: "linear", "relu", "relu6", "sigmoid", "tanh", "elu",
+            "selu", "softplus", "softsign", "silu" (or "swish"), "gelu" (by erf), "hard_sigmoid",
+            "hard_silu" (or "hard_swish"), "leaky_relu" (slope 0.2), "exponential", "mish";
+            "softmax" and "log_softmax" over the last axis. None is "linear".
 
     Any input shape; the output has the same.
 
-    Source: `keras.layers.Activation`.
+    Raises:
+        ValueError: another name.
+
+    Source: `keras.layers.Activation`, `keras.activations`.
     """
 
     def __init__(self, activation: str | None, **kwargs: Any) -> None:
@@ -171,7 +177,9 @@ class Dropout(Layer):
     Source: `keras.layers.Dropout`.
     """
 
+    _takes_training = True
     _neutral: ClassVar[Mapping[str, Only]] = {"noise_shape": NOTHING}
+    _op: ClassVar[str] = "dropout"
 
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -181,14 +189,22 @@ class Dropout(Layer):
         self.seed = None if seed is None else arguments.whole(self._owner, "seed", seed, 0)
         if seed is not None:
             note(
-                "Dropout(seed=...) is kept for files, but the masks are drawn from "
+                f"{type(self).__name__}(seed=...) is kept for files, but the masks are drawn from "
                 "tlcore.utils.set_random_seed.",
                 key="dropout seed",
             )
 
-    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+    def add_to(
+        self,
+        graph: _core.Graph,
+        inputs: list[int],
+        name: str | None = None,
+        *,
+        inference: bool = False,
+    ) -> int:
         """One dropout node."""
-        return graph.add("dropout", name or self.name, inputs, rate=self.rate)
+        name = name or self.name
+        return graph.add(self._op, name, inputs, inference=inference, rate=self.rate)
 
     def get_config(self) -> dict[str, Any]:
         """See `Layer.get_config`."""
@@ -198,3 +214,31 @@ class Dropout(Layer):
             "noise_shape": None,
             "seed": self.seed,
         }
+
+
+class SpatialDropout2D(Dropout):
+    """While training, zeros for a share of the channels of each picture, whole maps at a time.
+
+    The other channels are scaled up to keep the mean.
+
+    Args:
+        rate: share of the channels, at least 0 and below 1.
+        seed: kept for files; masks come from `tlcore.utils.set_random_seed`, and a note says so.
+
+    Input (batch, height, width, channels); the output has the same shape. Inference passes values
+    through.
+
+    Raises:
+        ValueError: see `Layer`; a rate that is not allowed.
+
+    Source: `keras.layers.SpatialDropout2D`.
+    """
+
+    _neutral: ClassVar[Mapping[str, Only]] = {"noise_shape": NOTHING, "data_format": CHANNELS_LAST}
+    _op = "spatial_dropout2d"
+
+    def get_config(self) -> dict[str, Any]:
+        """See `Layer.get_config`; without `trainable` and `noise_shape`, which Keras 3 refuses."""
+        config = super().get_config()
+        del config["trainable"], config["noise_shape"]
+        return {**config, "data_format": "channels_last"}

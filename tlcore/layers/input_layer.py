@@ -8,11 +8,15 @@ from typing import Any, ClassVar
 from tlcore import _core
 from tlcore.layers import _arguments as arguments
 from tlcore.layers._arguments import NOTHING, Only, only
+from tlcore.layers._symbolic import KerasTensor, Origin
 from tlcore.layers.layer import Layer, Shape
+from tlcore.utils.locks import building
 
 
-class InputLayer(Layer):
+class InputLayer(Layer, KerasTensor):
     """What a model takes: arrays of shape (batch, *shape), any batch.
+
+    It is at the same time the symbolic tensor that other layers are called with.
 
     Args:
         shape: (height, width, channels) or (features,), all known.
@@ -64,11 +68,38 @@ class InputLayer(Layer):
         check = arguments.without_batch if key.startswith("batch") else arguments.sizes
         known: Shape = (None, *check(self._owner, key, value))
         self._set_shapes([known], known)
+        self._tried: _core.Graph | None = None  # calls behind this input, made with the first
 
     @property
     def batch_shape(self) -> tuple[int | None, ...]:
         """(None, *shape)."""
         return self.output_shape
+
+    @property
+    def shape(self) -> Shape:
+        """(None, *shape)."""
+        return self.output_shape
+
+    @property
+    def _origin(self) -> Origin:
+        with building:
+            if self._tried is None:
+                self._tried = _core.Graph([int(n or 0) for n in self.shape[1:]], self.name)
+            return Origin(self, (), False, self._tried, 0)
+
+    @property
+    def output(self) -> KerasTensor:
+        """The input itself."""
+        return self
+
+    @property
+    def input(self) -> KerasTensor:
+        """The input itself."""
+        return self
+
+    def __call__(self, inputs: Any, training: bool | None = None) -> Any:
+        """ValueError: an input takes nothing."""
+        raise ValueError(f"{self._owner} is an input: it cannot be called, other layers take it.")
 
     def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
         """The input is in the graph already."""
@@ -92,7 +123,7 @@ def Input(
     name: str | None = None,
     batch_shape: Any = None,
 ) -> InputLayer:
-    """The first element of a `Sequential`: what the model takes.
+    """What a model takes: the first element of a `Sequential`, or what layers are called with.
 
     Args:
         shape: (height, width, channels) or (features,), all known.
@@ -104,6 +135,6 @@ def Input(
     Raises:
         ValueError: no shape, or one that is not of these forms.
 
-    Source: `keras.Input`, which gives a symbolic tensor; here it is the layer itself.
+    Source: `keras.Input`. The symbolic tensor that it gives is the `InputLayer` itself here.
     """
     return InputLayer(shape, batch_size, dtype, name, batch_shape)

@@ -2,11 +2,12 @@
 
 A layer is a description. It computes nothing: a model asks each of its layers to add itself to a
 `_core.Graph`, gives it a place in the `_core.Parameters` that hold the weights, and lets C do the
-rest.
+rest. Called with a symbolic tensor it records the call, for `tlcore.Model(inputs, outputs)`.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +23,9 @@ from tlcore.utils.seeds import next_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from tlcore.layers._symbolic import KerasTensor
+    from tlcore.models import Model
 
 Shape = tuple[int | None, ...]
 FloatArray = NDArray[np.float32]
@@ -149,6 +153,8 @@ class Layer:
     _has_weights: ClassVar[bool] = False
     # Whether it is a model, which has layers of its own and names their nodes itself.
     _holds_layers: ClassVar[bool] = False
+    # Whether it runs in two modes, so that calls and nodes say `training` and `inference`.
+    _takes_training: ClassVar[bool] = False
     # What Keras's layer of this name also takes, and the only values that tlcore allows there.
     _neutral: ClassVar[Mapping[str, Only]] = {}
     # What Keras writes beside the arguments that tlcore keeps.
@@ -181,6 +187,9 @@ class Layer:
         self._input_shapes: list[Shape] = []
         self._output_shape: Shape | None = None
         self.built = False
+        # What calls have made, as long as somebody holds it, and the model that says the rest.
+        self._outputs: list[weakref.ref[KerasTensor]] = []
+        self._home: weakref.ref[Model] | None = None
         self._wanted_shape: tuple[int, ...] | None = None
         if batch_input_shape is not None:
             self._wanted_shape = arguments.without_batch(
@@ -207,11 +216,68 @@ class Layer:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Layers are not called one by one; ValueError says what to do."""
-        raise ValueError(
-            f"{self._owner} cannot be called on its own: put it into a tlcore.Sequential."
+    def __call__(self, inputs: Any, training: bool | None = None) -> Any:
+        """The symbolic tensor that the layer makes of a symbolic tensor, or of a list of them.
+
+        The first call makes the layer's weights; every further one shares them.
+
+        Args:
+            inputs: what `tlcore.Input(shape)` or another call gave. Arrays go into models only.
+            training: False: in this place batch normalization always uses its stored statistics
+                and dropout passes values through, also inside `fit`. None: what the model does.
+
+        Raises:
+            ValueError: no symbolic tensors, shapes that do not fit, tensors that come from
+                different inputs, or training=True.
+
+        Source: `keras.layers.Layer.__call__`.
+        """
+        from tlcore.layers import _symbolic
+
+        tensors = _symbolic.given(self._owner, inputs)
+        if tensors is None:
+            raise ValueError(
+                f"{self._owner} is called with symbolic tensors, such as tlcore.Input(shape) "
+                f"gives, got a {type(inputs).__name__}; to run it on arrays put it into a "
+                "tlcore.Sequential."
+            )
+        return _symbolic.called(self, tensors, training)
+
+    @property
+    def output(self) -> KerasTensor:
+        """The symbolic tensor that the layer makes where it was first called.
+
+        Of a layer inside a model the one within that model, for `Model(model.input, ...)`.
+
+        Raises:
+            AttributeError: the layer was never called and is in no model, or is there no longer.
+        """
+        home = None if self._home is None else self._home()
+        if home is not None:
+            for tensor in home.symbolic_tensors():
+                if tensor._origin.layer is self:
+                    return tensor
+        for known in self._outputs:
+            made = known()
+            if made is not None:
+                return made
+        raise AttributeError(
+            f"{self._owner} has no input or output yet: it was not called, and its model is gone "
+            "or was never built."
         )
+
+    def _settle_in(self, model: Model) -> None:
+        """`model` holds the layer, and tells its `output` if no call and no model does."""
+        if all(known() is None for known in self._outputs) and (
+            self._home is None or self._home() is None
+        ):
+            self._home = weakref.ref(model)
+
+    @property
+    def input(self) -> KerasTensor | list[KerasTensor]:
+        """What made `output`: a symbolic tensor, of a layer with several inputs a list."""
+        inputs = self.output._origin.inputs
+        return inputs[0] if len(inputs) == 1 else list(inputs)
 
     # --- weights ------------------------------------------------------------------------------
 
@@ -357,7 +423,8 @@ class Layer:
     def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
         """Append the layer's nodes to `graph`, fed by the nodes `inputs`; the output's index.
 
-        `name` names the first node; None means the layer's own name.
+        `name` names the first node; None means the layer's own name. A layer with
+        `_takes_training` also takes `inference`: whether it was called with training=False.
         """
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ class BatchNormalization(Layer):
 
     Args:
         axis: the last axis: -1, or its index in the batch's shape.
-        momentum: share of the old moving statistics that a training step keeps.
+        momentum: share of the old moving statistics that a training step keeps, from 0 to 1.
         epsilon: above 0 and below 1.
 
     Any input whose last axis is the channels; the output has the same shape. Weights: gamma
@@ -27,6 +28,7 @@ class BatchNormalization(Layer):
     """
 
     _has_weights = True
+    _takes_training = True
     _neutral: ClassVar[Mapping[str, Only]] = {
         "center": only(True),
         "scale": only(True),
@@ -53,25 +55,35 @@ class BatchNormalization(Layer):
         super().__init__(**kwargs)
         if isinstance(axis, (list, tuple)) and len(axis) == 1:
             axis = axis[0]  # tf-keras writes a list
-        if axis not in (-1, 1, 3) or isinstance(axis, bool):
-            raise ValueError(f"{self._owner}: axis must be the last one, -1, got {axis!r}.")
-        self.axis = int(axis)
+        self.axis = arguments.last_axis(self._owner, axis)
+        above = math.nextafter(1.0, 2.0)
         self.momentum = arguments.number(
-            self._owner, "momentum", momentum, 0.0, 1.0, "a number of at least 0 and below 1"
+            self._owner, "momentum", momentum, 0.0, above, "a number from 0 to 1"
         )
         self.epsilon = arguments.number(
             self._owner, "epsilon", epsilon, 1e-30, 1.0, "a number above 0 and below 1"
         )
 
-    def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
+    def add_to(
+        self,
+        graph: _core.Graph,
+        inputs: list[int],
+        name: str | None = None,
+        *,
+        inference: bool = False,
+    ) -> int:
         """One batch normalization node."""
-        node = graph.add("batch_normalization", name or self.name, inputs, epsilon=self.epsilon)
+        node = graph.add(
+            "batch_normalization",
+            name or self.name,
+            inputs,
+            inference=inference,
+            epsilon=self.epsilon,
+            momentum=self.momentum,
+        )
         if self.axis != -1:
             rank = len(graph.nodes[node]["output_shape"])
-            if self.axis != rank:
-                raise ValueError(
-                    f"{self._owner}: axis must be the last one, {rank} or -1, got {self.axis}."
-                )
+            arguments.check_last_axis(self._owner, self.axis, rank)
         return node
 
     def get_config(self) -> dict[str, Any]:

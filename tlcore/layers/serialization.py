@@ -8,20 +8,28 @@ from typing import Any
 import numpy as np
 
 from tlcore import _core
-from tlcore.layers.convolutional import Conv2D, DepthwiseConv2D, ZeroPadding2D
-from tlcore.layers.core import Activation, Dense, Dropout, ReLU
+from tlcore.layers.convolutional import Conv2D, DepthwiseConv2D, SeparableConv2D, ZeroPadding2D
+from tlcore.layers.core import Activation, Dense, Dropout, ReLU, SpatialDropout2D
 from tlcore.layers.input_layer import InputLayer
 from tlcore.layers.layer import Layer
-from tlcore.layers.merging import Add
+from tlcore.layers.merging import Add, Concatenate
 from tlcore.layers.normalization import BatchNormalization
-from tlcore.layers.pooling import Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D
+from tlcore.layers.pooling import (
+    AveragePooling2D,
+    Flatten,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    MaxPooling2D,
+)
 
 _classes: dict[str, type[Layer]] = {
     layer.__name__: layer
     for layer in (
         Activation,
         Add,
+        AveragePooling2D,
         BatchNormalization,
+        Concatenate,
         Conv2D,
         Dense,
         DepthwiseConv2D,
@@ -30,7 +38,10 @@ _classes: dict[str, type[Layer]] = {
         GlobalAveragePooling2D,
         GlobalMaxPooling2D,
         InputLayer,
+        MaxPooling2D,
         ReLU,
+        SeparableConv2D,
+        SpatialDropout2D,
         ZeroPadding2D,
     )
 }
@@ -40,7 +51,9 @@ _classes["BatchNormalizationV1"] = BatchNormalization  # as TensorFlow 1.13 wrot
 _ops: dict[str, type[Layer]] = {
     "activation": Activation,
     "add": Add,
+    "average_pooling2d": AveragePooling2D,
     "batch_normalization": BatchNormalization,
+    "concatenate": Concatenate,
     "conv2d": Conv2D,
     "dense": Dense,
     "depthwise_conv2d": DepthwiseConv2D,
@@ -48,7 +61,9 @@ _ops: dict[str, type[Layer]] = {
     "flatten": Flatten,
     "global_average_pooling2d": GlobalAveragePooling2D,
     "global_max_pooling2d": GlobalMaxPooling2D,
+    "max_pooling2d": MaxPooling2D,
     "relu": ReLU,
+    "spatial_dropout2d": SpatialDropout2D,
     "zero_padding2d": ZeroPadding2D,
 }
 
@@ -75,14 +90,11 @@ def _shortest(value: Any) -> Any:
     return float(str(np.float32(value))) if isinstance(value, float) else value
 
 
-def from_nodes(
-    nodes: Sequence[_core.Node], options: Mapping[str, Mapping[str, Any]]
-) -> tuple[list[Layer], dict[str, list[str]]]:
+def from_nodes(nodes: Sequence[_core.Node]) -> tuple[list[Layer], dict[str, list[str]]]:
     """The layers that a core graph's nodes stand for, and what each of them takes.
 
     Args:
-        nodes: `graph.nodes`.
-        options: for an op, arguments that its layers have and the core's nodes do not.
+        nodes: `graph.nodes`, of one node a layer or a second one called "<layer>/activation".
 
     Returns:
         The layers in the nodes' order, and by name the names of the layers that feed each.
@@ -104,7 +116,6 @@ def from_nodes(
         else:
             op = node["op"]
             arguments = {key: _shortest(value) for key, value in node["attributes"].items()}
-            arguments |= options.get(op, {})
             if "function" in arguments:
                 arguments["activation"] = arguments.pop("function")
             # Keras's applications leave the naming of their poolings to the counter

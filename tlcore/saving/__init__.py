@@ -62,6 +62,7 @@ def save_model(
 
 def _written(model: Model, include_optimizer: bool) -> bytes:
     """A whole model's file."""
+    from tlcore import __version__
     from tlcore.saving._config import written
     from tlcore.saving._extras import write_extras, write_training
     from tlcore.saving._order import effective_flags
@@ -75,6 +76,7 @@ def _written(model: Model, include_optimizer: bool) -> bytes:
 
     def fill(root: h5py.File) -> None:
         root.attrs["keras_version"] = _KERAS_VERSION
+        root.attrs["tlcore_version"] = __version__
         root.attrs["backend"] = "tensorflow"
         root.attrs["model_config"] = config
         if training is not None:
@@ -126,12 +128,13 @@ def _read(file: File, compile: bool) -> Model:
     groups = _weights.read_groups(file, file.group(file.root, "model_weights"))
     budget = sum(dataset.size for group in groups for dataset in group.datasets)
     extras = _extras.read_extras(file)
-    model = _config.rebuilt(file, description, budget)
+    model = _config.rebuilt(file, description, budget, extras.get("layer_order", {}))
     if not model.built:
         raise file.refuse("its model does not say what shape its input has")
     flags = _order.effective_flags(model)
     _weights.assign(_weights.matched(file, groups, model, flags))
     _extras.apply_extras(model, extras)
+    _extras.apply_settings(model, extras)
     if compile and _training.read_compile(file, model, extras.get("dropout_seed")):
         _training.read_optimizer(file, model, _order.effective_flags(model))
     return model

@@ -1,8 +1,8 @@
 """What tlcore keeps in a file beyond Keras's dialect, as JSON in attributes of the root.
 
 Class names, the way pictures are read, the range of pixels that the weights expect, flags that
-the dialect cannot say, multipliers of the learning rate and the seed of dropout. Files of Keras
-have none of it, and Keras passes over it.
+the dialect cannot say, the order of layers where it tells too little, multipliers of the learning
+rate and the seed of dropout. Files of Keras have none of it, and Keras passes over it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import numpy as np
 
 from tlcore.saving._config import parsed
 from tlcore.saving._hdf5 import File
-from tlcore.saving._order import Flags, all_layers, is_model, set_own_flag
+from tlcore.saving._order import Flags, all_layers, is_model, set_own_flag, unusual_orders
 
 _KEYS = (
     "class_indices",
     "reader",
     "input_range",
     "trainable",
+    "layer_order",
     "learning_rate_multiplier",
     "dropout_seed",
 )
@@ -50,6 +51,7 @@ def write_extras(root: h5py.File, model: Model, flags: Flags | None) -> None:
             for layer in layers.values()
         ):
             known["tlcore_trainable"] = {path: layer.trainable for path, layer in layers.items()}
+        known["tlcore_layer_order"] = unusual_orders(model) or None
         multipliers = {path: layer.learning_rate_multiplier for path, layer in layers.items()}
         if set(multipliers.values()) != {1.0}:
             known["tlcore_learning_rate_multiplier"] = multipliers
@@ -104,6 +106,10 @@ def read_extras(file: File) -> dict[str, Any]:
         said = found["trainable"]
         if not isinstance(said, dict) or any(not isinstance(v, bool) for v in said.values()):
             raise file.refuse("its tlcore_trainable does not give each layer a flag")
+    if "layer_order" in found:
+        said = found["layer_order"]
+        if not isinstance(said, dict) or not all(map(_is_texts, said.values())):
+            raise file.refuse("its tlcore_layer_order does not give models names of layers")
     if "learning_rate_multiplier" in found:
         said = found["learning_rate_multiplier"]
         if not isinstance(said, dict) or not all(_is_multiplier(v) for v in said.values()):
@@ -116,10 +122,14 @@ def read_extras(file: File) -> dict[str, Any]:
 
 
 def apply_extras(model: Model, extras: dict[str, Any]) -> None:
-    """Give `model` what it does not know yet, and every layer that is named its flag."""
+    """Give `model` what it does not know yet of its classes and of the pictures that it takes."""
     for key in ("class_indices", "reader", "input_range"):
         if key in extras and getattr(model, key) is None:
             setattr(model, key, extras[key])
+
+
+def apply_settings(model: Model, extras: dict[str, Any]) -> None:
+    """Give every layer of a model that was just rebuilt its own flag and multiplier."""
     said = extras.get("trainable", {})
     for path, layer in all_layers(model):
         if path in said and is_model(layer):
@@ -146,6 +156,10 @@ def _is_reader(value: Any) -> bool:
         and (rescale is None or _is_number(rescale))
         and (preprocessing is None or isinstance(preprocessing, str))
     )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _is_multiplier(value: Any) -> bool:

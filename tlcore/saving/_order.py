@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from tlcore.layers import Layer, Variable
+from tlcore.layers._assembly import call_order, layer_order
 
 if TYPE_CHECKING:
     from typing import TypeGuard
@@ -34,22 +35,23 @@ def keras_order(model: Model) -> list[Layer]:
     layers = list(model.layers)
     if isinstance(model, Sequential) or not layers:
         return layers
-    by_name = {layer.name: layer for layer in layers}
-    feeds = model.inbound
+    return layer_order(model.calls)
 
-    visited: dict[str, int] = {}  # in the order of a depth-first walk from the output
-    waiting = [layers[-1].name]
-    while waiting:
-        name = waiting.pop()
-        if name not in visited:
-            visited[name] = len(visited)
-            waiting.extend(reversed(feeds[name]))
 
-    depth = dict.fromkeys(by_name, 0)
-    for layer in reversed(layers):  # graph order: whatever takes a layer stands behind it
-        for name in feeds[layer.name]:
-            depth[name] = max(depth[name], depth[layer.name] + 1)
-    return sorted(layers, key=lambda layer: (-depth[layer.name], visited[layer.name]))
+def unusual_orders(model: Model) -> dict[str, list[str]]:
+    """Path -> names of the layers as they are called, for models in another order than Keras's.
+
+    Dropout draws by a node's place in the graph, so training goes on bit for bit in this order.
+    """
+    from tlcore.models import Functional
+
+    orders = {}
+    for path, layer in all_layers(model):
+        if isinstance(layer, Functional):
+            calls = layer.calls
+            if call_order(calls) != list(range(len(calls))):
+                orders[path] = [call.layer.name for call in calls]
+    return orders
 
 
 def leaves(layer: Layer) -> list[Layer]:

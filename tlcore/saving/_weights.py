@@ -38,7 +38,15 @@ _OTHER_NAMES = {  # what versions of Keras have called the same weight
     "running_mean": "moving_mean",
     "running_std": "moving_variance",
 }
-_KNOWN_NAMES = {"kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"}
+_KNOWN_NAMES = {
+    "kernel",
+    "pointwise_kernel",
+    "bias",
+    "gamma",
+    "beta",
+    "moving_mean",
+    "moving_variance",
+}
 
 
 @dataclass(frozen=True)

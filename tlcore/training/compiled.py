@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tlcore import _core, losses, metrics, optimizers
 from tlcore.utils.locks import building
+from tlcore.utils.memory import free_memory
 from tlcore.utils.seeds import next_seed
 
 if TYPE_CHECKING:
@@ -56,13 +58,15 @@ class Compiled:
         self.nodes: list[_core.Node] = []
         self._blocks: list[_core.Parameters] = []
         self._trainer: _core.Trainer | None = None
-        self._scorer: _core.Trainer | None = None
+        self._fitting = 0  # rows of the largest batch that is known to fit into memory
         self._state = OptimizerState(0, {})  # of what rests, and until a trainer exists of all
         self._arrays: list[str] = []  # what the trainer keeps for each weight
         self._trains: list[Variable] = []  # in the order of the trainer's arrays
         self._multipliers: list[float] = []
         self.seed = next_seed() if seed is None else seed  # of dropout
         self._trained: set[int] = set()
+        self.said_small_batch = False
+        self._shared: str | None = None
 
     def settle(self, model: Model) -> None:
         """Look at the network: which parameters train, and where the cut is."""
@@ -78,7 +82,8 @@ class Compiled:
             self.input_shape = tuple(nodes[0]["output_shape"])
             self.output_shape = tuple(nodes[-1]["output_shape"])
             self.nodes = nodes
-            self._blocks = [variable.parameters for variable in model.weights]
+            self._blocks = [variable.parameters for variable in model._tensors()]
+            self._shared = _trained_twice(model, self.flags)
             self._trains = [
                 variable
                 for variable, trains in zip(model._tensors(), self.flags, strict=True)
@@ -171,10 +176,10 @@ class Compiled:
 
     @property
     def trainer(self) -> _core.Trainer:
-        """The core's trainer. ValueError if it cannot train what is unfrozen."""
+        """The core's trainer."""
         with building:
             if self._trainer is None:
-                trainer = self._make(self.cut, self.flags)
+                trainer = self._make()
                 self._arrays = self.optimizer.core_arrays()
                 batches, slots = self.listed_state()
                 if batches:
@@ -188,28 +193,71 @@ class Compiled:
         """Whether training ends with the moving averages as weights."""
         return "average" in self._arrays
 
-    def make_scorer(self) -> tuple[_core.Trainer, int]:
-        """What computes the loss without training, and the node where it starts."""
-        try:
-            return self.trainer, self.cut
-        except ValueError:
-            # Unfrozen convolutions cannot be trained, but they can be evaluated.
-            frozen = [False] * len(self.flags)
-            assert self.network is not None
-            cut = self.network.cut(frozen)
-            with building:
-                if self._scorer is None:
-                    self._scorer = self._make(cut, frozen)
-                return self._scorer, cut
+    def check_places(self) -> None:
+        """ValueError if a weight that trains is used in two places."""
+        if self._shared is not None:
+            raise ValueError(
+                f"The weight {self._shared!r} trains, and its layer is called twice: tlcore trains "
+                "a layer in one place only. Set its trainable to False, or use two layers."
+            )
 
-    def _make(self, cut: int, flags: list[bool]) -> _core.Trainer:
+    def check_memory(self, rows: int) -> None:
+        """MemoryError if training with batches of so many rows needs more than there is."""
+        if rows <= self._fitting:
+            return
+        needed, free = self.trainer.memory(rows), free_memory()
+        if needed <= free:
+            self._fitting = rows
+            return
+        fits, too_many = 0, rows
+        while too_many - fits > 1:
+            middle = (fits + too_many) // 2
+            fits, too_many = (
+                (middle, too_many) if self.trainer.memory(middle) <= free else (fits, middle)
+            )
+        remedy = f"batch_size={fits} would fit" if fits else "not even one picture would fit"
+        raise MemoryError(
+            f"Training with batches of {rows} needs {_gigabytes(needed)} of memory, but "
+            f"{_gigabytes(free)} are free; {remedy}."
+        )
+
+    def training_memory(self, rows: int) -> int:
+        """Bytes at the peak of training with batches of so many rows."""
+        assert self.network is not None
+        prefix = self.network.memory(0, self.cut)
+        trained = sum(math.prod(variable.shape) for variable in self._trains)
+        return (
+            prefix["parameters"]
+            + prefix["packed"]
+            + _core.get_num_threads() * prefix["executor"]
+            + self.trainer.memory(rows)
+            + 4 * trained * len(self.optimizer.core_arrays())
+        )
+
+    @property
+    def norms_that_train(self) -> list[str]:
+        """Names of the batch norms that take statistics of the batch."""
+        names = []
+        first = 0
+        for node in self.nodes:
+            count = len(node["parameters"])
+            if (
+                node["op"] == "batch_normalization"
+                and not node.get("inference")
+                and self.flags[first]
+            ):
+                names.append(node["name"])
+            first += count
+        return names
+
+    def _make(self) -> _core.Trainer:
         loss = self.checked_loss
         _ = self.outputs
         assert self.network is not None
         return _core.Trainer(
             self.network,
-            cut,
-            flags,
+            self.cut,
+            self.flags,
             loss.core_name,
             loss.from_logits,
             self.optimizer.core_config(),
@@ -246,6 +294,20 @@ class Compiled:
             metric_list(config.get("metrics")),
             seed,
         )
+
+
+def _trained_twice(model: Model, flags: Sequence[bool]) -> str | None:
+    """The path of a weight that trains in two places; None if there is none."""
+    seen: set[Variable] = set()
+    for variable, trains in zip(model._tensors(), flags, strict=True):
+        if trains and variable in seen:
+            return variable.path
+        seen.add(variable)
+    return None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / (1 << 30):.3g} GiB"
 
 
 def metric_list(given: Any) -> list[metrics.Identifier]:

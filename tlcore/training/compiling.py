@@ -158,6 +158,20 @@ class Compiling:
         """Pictures that have been carried through the network from its input so far."""
         return self._model.network.prefix_runs if self._model.built else 0
 
+    def training_memory(self, batch_size: int) -> int | None:
+        """Bytes at the peak of training with batches of `batch_size` pictures.
+
+        Weights, the frozen part's executors, values, gradients and the optimizer's moments; None
+        for a model that is not compiled with a loss or has nothing to train.
+        """
+        compiled = self._compiled
+        if compiled is None or compiled.loss is None or not self._model.built:
+            return None
+        compiled.settle(self._model)
+        if not any(compiled.flags):
+            return None
+        return compiled.training_memory(batch_size)
+
     def compile_config(self) -> dict[str, Any] | None:
         """What a file keeps of `compile`, in the words of every Keras; None if not compiled."""
         return None if self._compiled is None else self._compiled.get_config()
@@ -270,10 +284,8 @@ class Compiling:
     def _means(self, compiled: Compiled) -> Means:
         return Means(compiled.checked_loss, compiled.metrics, compiled.outputs)
 
-    def _prefix(
-        self, compiled: Compiled, kept: KeptFeatures | None, start: int | None = None
-    ) -> Prefix:
-        cut = compiled.cut if start is None else start
+    def _prefix(self, compiled: Compiled, kept: KeptFeatures | None) -> Prefix:
+        cut = compiled.cut
         parameters = compiled.parameters_until(cut)
         return Prefix(
             self._model.network,
@@ -292,11 +304,10 @@ class Compiling:
         keep_features: bool | None,
         *,
         arrays: bool,
-        start: int | None = None,
     ) -> Iterator[Prefix]:
         """The prefix for a source; `arrays` tells whether rows of arrays will come again."""
         scope: object | None = None
-        cut = compiled.cut if start is None else start
+        cut = compiled.cut
         worth = bool(compiled.parameters_until(cut))
         if source is not None and worth and keep_features is not False:
             if isinstance(source, GeneratorSource) and keep_features:
@@ -313,7 +324,7 @@ class Compiling:
             source.scope = scope
         self._kept.begin()
         try:
-            yield self._prefix(compiled, None if scope is None else self._kept, cut)
+            yield self._prefix(compiled, None if scope is None else self._kept)
         finally:
             if scope is not None and scope is not Source.ALWAYS:
                 self._kept.forget(scope)

@@ -27,6 +27,8 @@ DEFAULT_BATCH_SIZE = 32
 class PictureIterator(Protocol):
     """What tlcore's own iterators offer besides Keras's public attributes."""
 
+    n: int
+    batch_size: int
     pure: bool
     value_range: tuple[float, float] | None
     reader: Mapping[str, Any]
@@ -160,6 +162,11 @@ class Source(ABC):
     @abstractmethod
     def num_batches(self) -> int | None: ...
 
+    @property
+    def batch_size(self) -> int | None:
+        """Pictures of the largest batch; None if nobody can tell."""
+        return None
+
     @abstractmethod
     def batch(self, i: int) -> Batch | None:
         """Batch `i` of this pass; None where a pass of unknown length ends."""
@@ -208,6 +215,10 @@ class ArraySource(Source):
     def num_batches(self) -> int:
         return math.ceil(len(self._x) / self._batch_size)
 
+    @property
+    def batch_size(self) -> int:
+        return min(self._batch_size, len(self._x))
+
     def widen(self, rows: int) -> None:
         """Cut larger batches, of about so many rows: for whoever does not look at single ones."""
         self._batch_size *= max(1, rows // self._batch_size)
@@ -217,8 +228,17 @@ class ArraySource(Source):
         """The shape of the whole array, as the user gave it."""
         return self._x.shape
 
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self._x)
+
     def picture_shape(self) -> tuple[int, ...]:
         return self._x.shape[1:]
+
+    def pick(self, indices: Array) -> Batch:
+        """The batch of these rows, whatever the order of the passes is."""
+        return self._batch_of(indices, len(indices))
 
     def batch(self, i: int) -> Batch:
         if i == 0 and self._shuffle is True:
@@ -231,9 +251,12 @@ class ArraySource(Source):
             rows = np.random.permutation(stop - start) + start
         else:
             rows = slice(start, stop)
-        indices = np.arange(start, stop) if isinstance(rows, slice) else rows
+        return self._batch_of(rows, stop - start)
+
+    def _batch_of(self, rows: Any, size: int) -> Batch:
+        indices = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
         return Batch(
-            _Rows(self._x, rows, stop - start),  # type: ignore[arg-type]
+            _Rows(self._x, rows, size),  # type: ignore[arg-type]
             None if self._y is None else self._y[rows],
             None if self._sample_weight is None else self._sample_weight[rows],
             self._keys(indices.tolist()),
@@ -272,11 +295,23 @@ class IteratorSource(Source):
     def num_batches(self) -> int:
         return len(self.iterator)
 
+    @property
+    def batch_size(self) -> int:
+        return min(self.iterator.batch_size, self.iterator.n)  # asking for a batch would draw one
+
     def picture_shape(self) -> tuple[int, ...]:
         return tuple(self.iterator.image_shape)
 
+    @property
+    def rows(self) -> int:
+        """How many pictures there are."""
+        return self.iterator.n
+
     def batch(self, i: int) -> Batch:
-        indices = self.iterator.batch_indices(i)
+        return self.pick(self.iterator.batch_indices(i))
+
+    def pick(self, indices: Array) -> Batch:
+        """The batch of these pictures; neither order nor draws of the iterator change."""
         keys: Sequence[Hashable] | None = None
         if self.scope is Source.ALWAYS:
             keys = self.iterator.keys(indices)

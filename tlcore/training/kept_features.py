@@ -6,16 +6,15 @@ which weights and which cut the features belong to; another stamp empties the st
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlcore.utils.locks import new_lock
+from tlcore.utils.memory import memory_limit
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
@@ -143,49 +142,3 @@ def _is_of(key: Hashable, scope: object) -> bool:
 def default_budget() -> int:
     """Bytes: the smaller of 1 GiB and a quarter of the memory that the process may use."""
     return min(GIB, memory_limit() // 4)
-
-
-def memory_limit() -> int:
-    """Bytes that the process may use: the machine's, its control group's and its own limit."""
-    import resource
-
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
-        soft, _ = resource.getrlimit(kind)
-        if soft != resource.RLIM_INFINITY:
-            limits.append(soft)
-    limits.extend(_cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
-    return min(limits)
-
-
-def _cgroup_limits(membership: Path, root: Path) -> list[int]:
-    """The memory limits of the control group and of those above it (versions 1 and 2)."""
-    try:
-        lines = membership.read_text().splitlines()
-    except OSError:
-        return []
-    limits = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            base, name = root, "memory.max"
-        elif "memory" in controllers.split(","):
-            base, name = root / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = base / path.lstrip("/")
-        while True:
-            # A container may not see its own path, only the root, which then is its group.
-            limits.extend(_limit_in(group / name))
-            if group == base or base not in group.parents:
-                break
-            group = group.parent
-    return limits
-
-
-def _limit_in(file: Path) -> list[int]:
-    try:
-        text = file.read_text().strip()
-    except OSError:
-        return []
-    return [int(text)] if text.isdigit() else []  # "max": no limit

@@ -52,6 +52,9 @@ from tlcore.utils.notes import note
 # enough that the crew seldom pauses, and their values at the cut take little memory.
 _WIDE_BATCH = 256
 
+# Fewer rows give a batch norm statistics that tell little of the next batch.
+_ROWS_FOR_STATISTICS = 16
+
 if TYPE_CHECKING:
     from tlcore import _core
     from tlcore.models import Model
@@ -118,7 +121,9 @@ class Trainer(Compiling):
             epoch.
 
         Raises:
-            ValueError: an argument, shape or value that does not fit, or unfrozen convolutions.
+            ValueError: an argument, shape or value that does not fit.
+            MemoryError: a batch needs more memory than there is; said before training starts, with
+                the largest batch that fits.
             RuntimeError: the model is not compiled, or is being trained already.
 
         Source: keras/src/backend/tensorflow/trainer.py, fit.
@@ -159,6 +164,8 @@ class Trainer(Compiling):
             ):
                 if keep_features is not False and source.scope is not None:
                     self._say_keeping(compiled)
+                if source.batch_size is not None:  # otherwise it shows with the first batch
+                    self._prepare_for(compiled, source.batch_size)
                 if validation is not None:  # said now, not in the middle of a progress bar
                     steps_of_one_pass(validation, validation_steps, "validation_steps")
                 listeners = _listeners(callbacks, self._model, verbose, epochs, steps, history=True)
@@ -250,16 +257,35 @@ class Trainer(Compiling):
         targets, weights = prepare_targets(
             compiled.checked_loss, compiled.outputs, batch, class_weight
         )
+        self._prepare_for(compiled, batch.size)
         features = prefix.features(batch)
         before = prefix.stamp()
         with self._between_steps:
             loss, outputs = trainer.train_batch(
-                features, targets, weights, learning_rate=compiled.optimizer.learning_rate
+                features, targets, weights, **compiled.optimizer.step_settings()
             )
         prefix.absorb_step(before)
         compiled.optimizer.count_batches(trainer.iterations)
         means.update(loss, targets, outputs)
         self._last_metrics = means.all_metrics
+
+    @staticmethod
+    def _prepare_for(compiled: Compiled, rows: int) -> None:
+        """Before the first batch: is there memory for it, and is it large enough?"""
+        compiled.check_places()
+        compiled.check_memory(rows)
+        if compiled.said_small_batch:
+            return
+        compiled.said_small_batch = True  # or nothing is to be said; a last batch may be smaller
+        norms = compiled.norms_that_train
+        if rows < _ROWS_FOR_STATISTICS and norms:
+            note(
+                f"{len(norms)} batch normalizations ({norms[0]!r}, ...) train on batches of "
+                f"{rows}, fewer than {_ROWS_FOR_STATISTICS}: their statistics are noisy, and "
+                "validation suffers. Freeze them (layer.trainable = False on each "
+                "BatchNormalization), or take larger batches.",
+                key=object(),
+            )
 
     def train_on_batch(
         self,
@@ -361,8 +387,8 @@ class Trainer(Compiling):
         self._settle_for(compiled, source)
         self._accept(None, source)
         listeners = _listeners(callbacks, self._model, verbose, 1, planned_steps(source, steps))
-        scorer, start = compiled.make_scorer()
-        keeping = self._keeping(compiled, source, keep_features, arrays=False, start=start)
+        scorer = compiled.trainer
+        keeping = self._keeping(compiled, source, keep_features, arrays=False)
         with keeping as prefix, listeners:
             means = self._test(
                 compiled, scorer, prefix, Stream(source), steps, listeners, name="steps"
@@ -415,8 +441,7 @@ class Trainer(Compiling):
         batch = one_batch(x, y, sample_weight)
         self._settle_for(compiled, batch)
         means = self._means(compiled)
-        scorer, start = compiled.make_scorer()
-        self._test_batch(compiled, scorer, self._prefix(compiled, None, start), batch, means)
+        self._test_batch(compiled, compiled.trainer, self._prefix(compiled, None), batch, means)
         return means.logs() if return_dict else means.listed()
 
     def evaluate_generator(

@@ -22,6 +22,7 @@ def print_summary(
     print_fn: Callable[[str], object] | None,
     expand_nested: bool,
     show_trainable: bool,
+    batch_size: int,
 ) -> None:
     """Print `model`'s layers; the arguments are those of `Model.summary`."""
     in_a_row = _is_in_a_row(model)
@@ -44,17 +45,21 @@ def print_summary(
         raise ValueError(f"summary: positions must hold {len(header)} numbers, got {positions!r}.")
     widths = _column_widths(line_length, ends)
     rows = []
-    inbound = {} if in_a_row else model.inbound
+    connections = {} if in_a_row else _connections(model)
     for layer, depth in _rows(model, expand_nested):
         cells = _cells(layer, depth)
         if not in_a_row:
-            cells.append(_connections(inbound.get(layer.name, []) if depth == 0 else []))
+            cells.append(connections.get(layer.name, "-") if depth == 0 else "-")
         if show_trainable:
             cells.append(_trainable(layer))
         rows.append(cells)
 
     text = "\n".join(
-        [f'Model: "{model.name}"', *_table(header, rows, widths, align), *_footer(model)]
+        [
+            f'Model: "{model.name}"',
+            *_table(header, rows, widths, align),
+            *_footer(model, batch_size),
+        ]
     )
     (print_fn or print)(text + "\n" if print_fn else text)
 
@@ -100,17 +105,12 @@ def _center(text: str, width: int) -> str:
 
 def _is_in_a_row(model: Model) -> bool:
     """Whether every layer takes the one before it alone, so that no wiring need be shown."""
-    return all(len(sources) < 2 for sources in model.inbound.values()) and all(
-        count < 2 for count in _uses(model).values()
+    if not model.built:
+        return True
+    calls = model.calls
+    return all(len(call.sources) < 2 for call in calls) and len(calls) == len(
+        {call.layer for call in calls}
     )
-
-
-def _uses(model: Model) -> dict[str, int]:
-    uses: dict[str, int] = {}
-    for sources in model.inbound.values():
-        for source in sources:
-            uses[source] = uses.get(source, 0) + 1
-    return uses
 
 
 def _column_widths(line_length: int, ends: Sequence[float]) -> list[int]:
@@ -148,8 +148,16 @@ def _cells(layer: Layer, depth: int) -> list[str]:
     return [name, f"({', '.join(map(str, layer.output_shape))})", f"{layer.count_params():,}"]
 
 
-def _connections(sources: Sequence[str]) -> str:
-    return ", ".join(f"{source}[0][0]" for source in sources) or "-"
+def _connections(model: Model) -> dict[str, str]:
+    """Layer name -> what feeds it: "conv[0][0]" is what the first call of conv makes."""
+    count: dict[str, int] = {}
+    made: list[str] = []  # what each call makes
+    feeds: dict[str, list[str]] = {}
+    for layer, sources, _ in model.calls:
+        made.append(f"{layer.name}[{count.get(layer.name, 0)}][0]")
+        count[layer.name] = count.get(layer.name, 0) + 1
+        feeds.setdefault(layer.name, []).extend(made[i] for i in sources)
+    return {name: ", ".join(found) or "-" for name, found in feeds.items()}
 
 
 def _trainable(layer: Layer) -> str:
@@ -171,7 +179,7 @@ def _count(variables: Sequence[Variable]) -> int:
     return sum(variable.size for variable in variables)
 
 
-def _footer(model: Model) -> Iterator[str]:
+def _footer(model: Model, batch_size: int) -> Iterator[str]:
     trainable = _count(model.trainable_weights)
     fixed = _count(model.non_trainable_weights)
     slots = model.optimizer_state()[1] if model.compiled else []
@@ -195,3 +203,6 @@ def _footer(model: Model) -> Iterator[str]:
             f" Peak memory: {_bytes(peak)} (weights {_bytes(memory['parameters'])}, "
             f"packed {_bytes(memory['packed'])}, {threads} threads x {_bytes(memory['executor'])})"
         )
+        training = model.training_memory(batch_size)
+        if training is not None:
+            yield f" Peak memory of training, batches of {batch_size}: {_bytes(training)}"
