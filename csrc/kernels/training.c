@@ -316,6 +316,17 @@ take_inner(float *dst, const tl_inner *from, size_t first_pixel, size_t pixels, 
     tl_fused_micro()->inner(dst, &behind, pixels, channels);
 }
 
+/* The sum of a tile first: a sum of all pixels, one by one, would round as often. */
+static void
+add_bias(float *grad_bias, const float *grad, size_t pixels, size_t channels, float *scratch)
+{
+    memset(scratch, 0, channels * sizeof *scratch);
+    tl_fused_micro()->add_up(scratch, grad, pixels, channels);
+    for (size_t c = 0; c < channels; c++) {
+        grad_bias[c] += scratch[c];
+    }
+}
+
 /* The same where it lies, if nothing need be computed. */
 static const float *
 inner_at(float *room, const tl_inner *from, size_t first_pixel, size_t pixels, size_t channels)
@@ -379,7 +390,7 @@ pointwise_backward(const tl_layer *layer, const sizes *s, const tl_layer_backwar
         const size_t some = least(s->tile, pixels - first);
         const float *grad = inner_at(scratch + s->inner, &call->dst, first, some, s->out);
         if (call->grad_bias != NULL) {
-            micro->add_up(call->grad_bias, grad, some, s->out);
+            add_bias(call->grad_bias, grad, some, s->out, scratch + s->sums);
         }
         /* This brings both tiles near in their order; the kernel's gradient walks across. */
         if (call->src_gradient.data != NULL) {
@@ -518,7 +529,7 @@ windows_backward(const tl_layer *layer, const sizes *s, const tl_layer_backward 
             const float *grad = inner_at(scratch + s->inner, &call->dst,
                                          (n * height + y) * width, width, s->out);
             if (call->grad_bias != NULL) {
-                micro->add_up(call->grad_bias, grad, width, s->out);
+                add_bias(call->grad_bias, grad, width, s->out, scratch + s->sums);
             }
             for (size_t i = 0; i < layer->kernel[0]; i++) {
                 const size_t at = (y * layer->strides[0] + i) * row;
@@ -774,7 +785,7 @@ depthwise_image(rows *r)
         float *grad = r->inner + y % layer->kernel[0] * r->inner_row + s->border * s->in;
         take_inner(grad, &call->dst, (r->image * height + y) * width, width, s->in);
         if (call->grad_bias != NULL) {
-            r->micro->add_up(call->grad_bias, grad, width, s->in);
+            add_bias(call->grad_bias, grad, width, s->in, (float *)call->scratch + s->sums);
         }
         if (call->grad_kernel != NULL) {
             fill_ring(r->ring, &ready, y * step + layer->kernel[0], layer, s, &image);

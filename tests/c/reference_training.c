@@ -16,13 +16,18 @@ before_function(const tl_view *view, size_t pixel, size_t c, size_t channels)
 }
 
 static double
-value_of(const tl_view *view, size_t pixel, size_t c, size_t channels)
+activated(double y, tl_function function)
 {
-    const double y = before_function(view, pixel, c, channels);
-    if (view->function == TL_LINEAR || y != y) {
+    if (function == TL_LINEAR || y != y) {
         return y;
     }
-    return view->function == TL_RELU6 ? fmin(fmax(y, 0), 6) : fmax(y, 0);
+    return function == TL_RELU6 ? fmin(fmax(y, 0), 6) : fmax(y, 0);
+}
+
+static double
+value_of(const tl_view *view, size_t pixel, size_t c, size_t channels)
+{
+    return activated(before_function(view, pixel, c, channels), view->function);
 }
 
 static void
@@ -204,13 +209,6 @@ lay_out(const tl_layer *layer, void *scratch, const float *kernel)
     return s;
 }
 
-static size_t
-kernel_count(const tl_layer *layer)
-{
-    return layer->kernel[0] * layer->kernel[1] * layer->src.dims[2] *
-           (layer->depthwise ? 1 : layer->dst.dims[2]);
-}
-
 static void
 read_image(const sums *s, const tl_view *src, size_t image)
 {
@@ -242,7 +240,7 @@ forward(const tl_layer *layer, const tl_layer_forward *call)
         }
         for_each_term(layer, add_product, &s);
         for (size_t i = 0; i < count; i++) {
-            call->dst[n * count + i] = (float)s.dst[i];
+            call->dst[n * count + i] = (float)activated(s.dst[i], call->function);
         }
     }
     if (call->moments != NULL) {
@@ -273,14 +271,14 @@ backward(const tl_layer *layer, const tl_layer_backward *call)
         for (size_t i = 0; i < src_pixels * in; i++) {
             s.grad_src[i] = 0;
         }
-        for (size_t i = 0; i < kernel_count(layer); i++) {
+        for (size_t i = 0; i < tl_layer_kernel_count(layer); i++) {
             s.grad_kernel[i] = call->grad_kernel == NULL ? 0 : (double)call->grad_kernel[i];
         }
         for (size_t i = 0; i < dst_pixels * out; i++) {
             s.dst[i] = inner_of(&call->dst, n * dst_pixels + i / out, i % out, out);
         }
         for_each_term(layer, give_back, &s);
-        for (size_t i = 0; call->grad_kernel != NULL && i < kernel_count(layer); i++) {
+        for (size_t i = 0; call->grad_kernel != NULL && i < tl_layer_kernel_count(layer); i++) {
             call->grad_kernel[i] = (float)s.grad_kernel[i];
         }
         for (size_t c = 0; call->grad_bias != NULL && c < out; c++) {

@@ -15,7 +15,8 @@
 
 enum { SIDE = 12, IMAGES = 3, MOST = 100000 };
 
-static float src[IMAGES * SIDE * SIDE * 3];
+/* pictures, and what small_graph pads them to: training may begin there */
+static float src[IMAGES * (SIDE + 1) * (SIDE + 1) * 3];
 static float dst[IMAGES * SIDE * SIDE * 3];
 
 typedef tl_status (*story)(const tl_ops *ops);
@@ -114,6 +115,63 @@ done:
     return status;
 }
 
+/* All of a network with convolutions and batch norms: with the statistics of batches, and with
+ * stored ones where no gamma is trained. */
+static tl_status
+train_all(const tl_ops *ops, bool statistics)
+{
+    tl_status status = TL_OK;
+    tl_graph *graph = NULL;
+    tl_parameters *parameters = NULL;
+    tl_network *network = NULL;
+    tl_trainer *trainer = NULL;
+    bool trainable[64] = {false};
+    const float targets[IMAGES] = {0, 1, 2};
+    float outputs[IMAGES * 4];
+    double value;
+    size_t bytes;
+    const float *const *gradients;
+    TL_TRY(small_graph(&graph, SIDE, SIDE));
+    TL_TRY(random_parameters(&parameters, graph, 1));
+    TL_TRY(tl_network_create(&network, graph, &parameters, 1, ops));
+    for (size_t i = 0; i < graph->count; i++) {
+        const tl_node *node = &graph->nodes[i];
+        const bool norm = node->op == TL_OP_BATCH_NORMALIZATION;
+        for (size_t k = 0; k < node->param_count && k < 2; k++) {
+            trainable[node->first_param + k] = statistics || !norm || k == 1;
+        }
+    }
+    const tl_trainer_plan plan = {.trainable = trainable,
+                                  .loss = {TL_SPARSE_CATEGORICAL_CROSSENTROPY, false},
+                                  .optimizer = {.kind = TL_SGD, .momentum = 0.5F}};
+    const tl_batch two = {.inputs = src, .targets = targets, .rows = 2};
+    const tl_batch three = {.inputs = src, .targets = targets, .rows = 3};
+    TL_TRY(tl_trainer_create(&trainer, network, &plan));
+    TL_TRY(tl_trainer_memory(trainer, 2, &bytes));
+    TL_TRY(tl_trainer_step(trainer, &value, outputs, &two, 0.01F));
+    TL_TRY(tl_trainer_gradients(trainer, &value, outputs, &three, &gradients));
+    TL_TRY(tl_trainer_step(trainer, &value, outputs, &three, 0.01F));
+    TL_TRY(tl_trainer_evaluate(trainer, &value, outputs, &three));
+done:
+    tl_trainer_destroy(trainer);
+    tl_network_destroy(network);
+    tl_parameters_release(parameters);
+    tl_graph_destroy(graph);
+    return status;
+}
+
+static tl_status
+train_with_statistics(const tl_ops *ops)
+{
+    return train_all(ops, true);
+}
+
+static tl_status
+train_without_statistics(const tl_ops *ops)
+{
+    return train_all(ops, false);
+}
+
 static void
 test_create_survives_every_failure(void)
 {
@@ -132,6 +190,9 @@ test_train_survives_every_failure(void)
 {
     fail_every_allocation(train, &product_ops);
     fail_every_allocation(train, &reference_ops);
+    fail_every_allocation(train_with_statistics, &product_ops);
+    fail_every_allocation(train_with_statistics, &reference_ops);
+    fail_every_allocation(train_without_statistics, &product_ops);
 }
 
 /* A network whose first run failed for want of memory runs once there is some. */
@@ -218,7 +279,7 @@ done:
 }
 
 static void
-stage_set(stage *s, const tl_ops *ops)
+stage_set(stage *s, const tl_ops *ops, bool all)
 {
     const tl_loss loss = {TL_SPARSE_CATEGORICAL_CROSSENTROPY, false};
     *s = (stage){.ops = ops, .backend = ops->backends[0]};
@@ -229,6 +290,11 @@ stage_set(stage *s, const tl_ops *ops)
     for (size_t p = 0; p < s->graph->param_count; p++) {
         s->trainable[p] = p + 4 >= s->graph->param_count;
         s->tensors[p] = s->parameters->tensors[p].data;
+    }
+    for (size_t i = 0; all && i < s->graph->count; i++) {
+        for (size_t k = 0; k < s->graph->nodes[i].param_count && k < 2; k++) {
+            s->trainable[s->graph->nodes[i].first_param + k] = true;
+        }
     }
     s->cut = tl_network_cut(s->network, s->trainable);
     const tl_trainer_plan plan = {.start = s->cut,
@@ -382,13 +448,27 @@ call_trainer_step(stage *s)
 {
     double value = -1;
     const tl_batch batch = {.inputs = src, .targets = labels, .rows = IMAGES};
-    const tl_tensor *last = &s->parameters->tensors[s->parameters->count - 1];
-    const float before = last->data[0];
+    const tl_parameters *all = s->parameters;
+    float before[64];
+    for (size_t p = 0; p < all->count; p++) {
+        before[p] = all->tensors[p].data[0];
+    }
     const uint64_t iterations = tl_trainer_iterations(s->trainer);
     const tl_status status = tl_trainer_step(s->trainer, &value, dst, &batch, 0.1F);
     CHECK((value == -1) == (status != TL_OK));
-    CHECK(status == TL_OK || last->data[0] == before);
+    for (size_t p = 0; status != TL_OK && p < all->count; p++) {
+        CHECK(all->tensors[p].data[0] == before[p]);
+    }
     CHECK(tl_trainer_iterations(s->trainer) == iterations + (status == TL_OK));
+    return status;
+}
+
+static tl_status
+call_trainer_memory(stage *s)
+{
+    size_t bytes = 77;
+    const tl_status status = tl_trainer_memory(s->trainer, 3, &bytes);
+    CHECK((bytes == 77) == (status != TL_OK));
     return status;
 }
 
@@ -485,12 +565,12 @@ call_grow(stage *s)
 }
 
 static void
-fail_every_allocation_of(entry_point call, const tl_ops *ops, long least)
+fail_every_allocation_of(entry_point call, const tl_ops *ops, long least, bool all)
 {
     long n = 0;
     for (tl_status status = TL_OUT_OF_MEMORY; status != TL_OK && n < MOST; n++) {
         stage s;
-        stage_set(&s, ops);
+        stage_set(&s, ops, all);
         tl_alloc_fail_at(n);
         status = call(&s);
         tl_alloc_fail_at(-1);
@@ -522,13 +602,19 @@ test_every_entry_point_survives_every_failure(void)
         {call_arena_create, 1},         {call_grow, 2},
     };
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        fail_every_allocation_of(calls[i].call, &product_ops, calls[i].least);
-        fail_every_allocation_of(calls[i].call, &reference_ops, calls[i].least);
+        fail_every_allocation_of(calls[i].call, &product_ops, calls[i].least, false);
+        fail_every_allocation_of(calls[i].call, &reference_ops, calls[i].least, false);
     }
-    fail_every_allocation_of(call_backend_prepare, &product_ops, 1);
-    fail_every_allocation_of(call_backend_prepare, &reference_ops, 0);
-    fail_every_allocation_of(call_backend_bind, &product_ops, 1);
-    fail_every_allocation_of(call_backend_bind, &reference_ops, 0);
+    /* where convolutions and batch norms train, a failure leaves moving statistics alone, too
+     */
+    fail_every_allocation_of(call_trainer_create, &product_ops, 10, true);
+    fail_every_allocation_of(call_trainer_step, &product_ops, 5, true);
+    fail_every_allocation_of(call_trainer_memory, &product_ops, 2, true);
+    fail_every_allocation_of(call_trainer_evaluate, &product_ops, 10, true);
+    fail_every_allocation_of(call_backend_prepare, &product_ops, 1, false);
+    fail_every_allocation_of(call_backend_prepare, &reference_ops, 0, false);
+    fail_every_allocation_of(call_backend_bind, &product_ops, 1, false);
+    fail_every_allocation_of(call_backend_bind, &reference_ops, 0, false);
 }
 
 static tl_status
@@ -549,7 +635,7 @@ test_what_allocates_nothing(void)
     const tl_tensor *tensor = NULL;
     const tl_gemm product = {.m = 1, .n = 2, .k = 3};
     tl_param_spec specs[TL_MAX_NODE_PARAMS];
-    stage_set(&s, &product_ops);
+    stage_set(&s, &product_ops, false);
     CHECK_OK(call_trainer_step(&s));
     CHECK_OK(s.ops->gemm(dst, src, src, &product)); /* this thread holds ballast from now on */
     tl_alloc_fail_at(0);

@@ -10,7 +10,7 @@
 
 enum { MOST_BYTES = 120 };
 
-static size_t cases = 150;
+static size_t cases = 400;
 
 /* Applies the check to `cases` strings of random bytes. */
 static void

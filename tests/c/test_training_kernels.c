@@ -10,7 +10,7 @@
 #include "kernels/training.h"
 #include "reference_training.h"
 
-enum { CASES = 400, MOST_PRODUCTS = 1500000, MOST_BLOCKS = 40 };
+enum { CASES = 250, MOST_PRODUCTS = 1500000, MOST_BLOCKS = 40 };
 
 static const char *const isas[] = {"sse41", "avx2", "avx512"};
 static const double UNIT = 0x1p-24;
@@ -147,6 +147,7 @@ typedef struct scene {
     float *kernel, *bias;  /* bias: or NULL */
     tl_view view;          /* of the source */
     tl_inner inner;        /* of the outputs */
+    tl_function function;  /* of what is stored */
     float *before_src;     /* gradient that another reader has written */
     bool adds, last, sums; /* of the source's gradient */
     bool wants_src, wants_kernel, wants_bias, wants_moments;
@@ -216,6 +217,7 @@ random_inner(size_t count, size_t channels)
 static void
 random_scene(scene *s, size_t most_products)
 {
+    const tl_function functions[] = {TL_LINEAR, TL_RELU, TL_RELU6};
     *s = (scene){.images = draw(1, 4)};
     while (!try_layer(&s->layer, most_products)) {
     }
@@ -224,7 +226,7 @@ random_scene(scene *s, size_t most_products)
     s->out = l->dst.dims[2];
     s->src = s->images * tl_shape_elements(&l->src);
     s->dst = s->images * tl_shape_elements(&l->dst);
-    s->kernel_count = l->kernel[0] * l->kernel[1] * s->in * (l->depthwise ? 1 : s->out);
+    s->kernel_count = tl_layer_kernel_count(l);
     const float fan_in = (float)(s->kernel_count / s->out);
     s->kernel = numbers(s->kernel_count, sqrtf(3 / fan_in), true);
     s->bias = numbers(s->out, 1, chance(2));
@@ -238,6 +240,7 @@ random_scene(scene *s, size_t most_products)
     s->wants_kernel = !chance(5);
     s->wants_bias = chance(2);
     s->wants_moments = chance(2);
+    s->function = functions[chance(2) ? 0 : draw(1, 2)];
     s->begun = chance(2) ? 0 : (double)draw(1, 50);
 }
 
@@ -287,6 +290,7 @@ run(const scene *s, const tl_train_ops *ops)
                                                 .src = s->view,
                                                 .kernel = s->kernel,
                                                 .bias = s->bias,
+                                                .function = s->function,
                                                 .packed = packed,
                                                 .images = s->images,
                                                 .moments = s->wants_moments ? &o.moments : NULL,
