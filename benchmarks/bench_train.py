@@ -51,6 +51,7 @@ CASES = {
 CLASSES = 5
 WARM = 3  # steps of each process that are not timed
 CUT = "block_12_add"
+FOREIGN = 0.1  # CPUs; more of it, taken by other programs, spoils the figures
 
 
 class Trainee(Process):
@@ -61,6 +62,8 @@ class Trainee(Process):
     ) -> None:
         super().__init__(python, script, folder, threads, **environment)
         self.mib = 0.0
+        self.wall = 0.0  # seconds of all steps, and
+        self.foreign = 0.0  # CPU seconds that other processes took meanwhile
 
     def _facts(self, line: str) -> dict[str, Any]:
         facts: dict[str, Any] = json.loads(self.ask(line))
@@ -74,7 +77,11 @@ class Trainee(Process):
 
     def step(self) -> float:
         """The seconds of one more step."""
+        busy, own, begun = busy_seconds(), busy_seconds(self._process.pid), time.perf_counter()
         facts = self._facts("1")
+        self.wall += time.perf_counter() - begun
+        own = busy_seconds(self._process.pid) - own
+        self.foreign += max(0.0, busy_seconds() - busy - own)
         if "cannot" in facts:
             sys.exit(f"{self.name} has trained and then stopped: {facts['cannot']}")
         self.mib = facts["mib"]
@@ -86,6 +93,18 @@ class Trainee(Process):
         facts = self._facts("profile")
         split: list[list[Any]] | str = facts.get("cannot") or facts["profile"]
         return split
+
+
+def busy_seconds(pid: int | None = None) -> float:
+    """CPU seconds so far: of a process, or all that this machine was not idle."""
+    if pid is None:
+        # user, nice, system, idle, iowait, irq, softirq, steal; what follows is in user already
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split()[1:9]]
+        count = sum(ticks) - ticks[3] - ticks[4]
+    else:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        count = int(words[11]) + int(words[12])  # user and system
+    return count / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -112,6 +131,7 @@ class Pairs:
     peer: str
     tuned: bool
     same_case: bool  # False: the peer computes in the step what tlcore has kept
+    foreign: float = 0.0  # CPUs that other programs had meanwhile
     mib: float = 0.0
     losses: list[float] = field(default_factory=list)
     own: list[float] = field(default_factory=list)
@@ -244,6 +264,7 @@ def compare(
         if isinstance(losses, str):
             sys.exit(f"{rival.name}: {losses}")
         pairs.losses = losses
+        own.wall = own.foreign = 0.0
         for _ in range(chosen.rounds):
             if cannot is None:
                 peak.settle()
@@ -251,6 +272,7 @@ def compare(
             peak.settle()
             pairs.theirs.append(peer.step())
         pairs.mib = peer.mib
+        pairs.foreign = (own.foreign + peer.foreign) / (own.wall + peer.wall)
         peer.close()
         peak.measure()
         table.append(pairs)
@@ -259,6 +281,7 @@ def compare(
         for _ in range(chosen.rounds):
             peak.settle()
             alone.own.append(own.step())
+        alone.foreign = own.foreign / own.wall
         table.append(alone)
     split = cannot or own.profile()
     own.close()
@@ -303,6 +326,7 @@ def show(result: Result) -> None:
         if pairs.ratio is not None:
             line += f"{pairs.ratio:11.2f}{result.own_mib / pairs.mib:11.2f}"
         print(line)
+    _warn(result)
     if result.cannot or not any(pairs.theirs for pairs in result.pairs):
         _show_split(result)
         return
@@ -325,6 +349,15 @@ def show(result: Result) -> None:
     ]
     print(f"the peers' first losses differ from tlcore's by at most {max(first):.1e} of it")
     _show_split(result)
+
+
+def _warn(result: Result) -> None:
+    worst = max((pairs.foreign for pairs in result.pairs), default=0.0)
+    if worst > FOREIGN:
+        print(
+            f"NOT QUIET: beside a peer's steps and tlcore's, other programs had {worst:.1f} CPUs. "
+            "Peers whose threads wait for each other suffer most; take the figures again."
+        )
 
 
 def _line(name: str, seconds: list[float], batch: int, mib: float) -> str:
