@@ -234,7 +234,7 @@ def at_cut(base: Model, pictures: np.ndarray) -> np.ndarray:
 
 def rivals(chosen: argparse.Namespace, case: str) -> list[Rival]:
     """Everybody whose Python is given, with malloc as it is and set."""
-    known = []
+    known: list[tuple[str, str, str, dict[str, str]]] = []
     if chosen.tensorflow:
         known.append(("Keras", chosen.tensorflow, "train_keras.py", {}))
     if chosen.torch:
