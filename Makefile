@@ -200,7 +200,7 @@ PEERS := --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON)
 	$(PYTHON) -m venv .venv/bench-others
 	.venv/bench-others/bin/pip install -q openvino onnxruntime onnx
 
-bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore against TensorFlow, LiteRT, torch, OpenVINO, ONNX Runtime (half an hour)
+bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore against TensorFlow, LiteRT, torch, OpenVINO, ONNX Runtime (an hour)
 	@mkdir -p build/bench
 	$(BENCH)/bench_predict.py $(PEERS) --others $(OTHERS_PYTHON) --alpha 1.0 0.35 --compile \
 		--json build/bench/predict.json --picture docs/speed.svg
@@ -209,6 +209,8 @@ bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore 
 	$(BENCH)/bench_layers.py --json build/bench/layers.json --picture docs/roofline.svg
 	$(BENCH)/bench_start.py
 	$(BENCH)/bench_fit.py $(PEERS)
+	$(BENCH)/bench_train.py $(PEERS) --json build/bench/train.json
+	$(BENCH)/bench_train.py $(PEERS) --epochs 10
 
 choices: build ## measure anew which kernel runs which block: csrc/kernels/choices.inc
 	$(DEV)/python benchmarks/bench_layers.py --write
