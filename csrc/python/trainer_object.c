@@ -155,7 +155,7 @@ done:
 static PyObject *
 trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"network",   "start", "trainable",   "loss", "from_logits",
+    static char *names[] = {"network",   "start", "trainable",   "loss",      "from_logits",
                             "optimizer", "seed",  "multipliers", "momentums", NULL};
     module_state *state = PyType_GetModuleState(type);
     PyObject *network;
