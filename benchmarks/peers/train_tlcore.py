@@ -75,10 +75,9 @@ def run(count: int) -> tuple[list[float], list[float]]:
 
 def profile() -> list[tuple[str, str, float, float]]:
     trainer = model._compiled.trainer
-    if not hasattr(trainer, "profile"):
-        raise Cannot("this tlcore has no Trainer.profile()")
+    steps = trainer.iterations
     return [
-        (name, kinds.get(name, "other"), forward, backward)
+        (name, kinds.get(name, "other"), forward / steps, backward / steps)
         for name, forward, backward in trainer.profile()
     ]
 
