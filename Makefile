@@ -170,6 +170,9 @@ soak: build ## 2,000 forks, hundreds of interruptions and kills, ten minutes of 
 	$(DEV)/python tests/soak/interruptions.py
 	$(DEV)/python tests/soak/soak.py --minutes 10
 
+learn: build ## MobileNetV2 learns ten kinds of drawings from nothing (two minutes)
+	TLCORE_LEARN=1 $(DEV)/pytest -s tests/test_learning.py
+
 coverage: build ## lines and branches that the tests run, C and Python, a line for each room
 	$(DEV)/python tests/coverage_report.py
 
@@ -197,7 +200,7 @@ PEERS := --tensorflow $(TF_PYTHON) --torch $(TORCH_PYTHON)
 	$(PYTHON) -m venv .venv/bench-others
 	.venv/bench-others/bin/pip install -q openvino onnxruntime onnx
 
-bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore against TensorFlow, LiteRT, torch, OpenVINO, ONNX Runtime (half an hour)
+bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore against TensorFlow, LiteRT, torch, OpenVINO, ONNX Runtime (an hour)
 	@mkdir -p build/bench
 	$(BENCH)/bench_predict.py $(PEERS) --others $(OTHERS_PYTHON) --alpha 1.0 0.35 --compile \
 		--json build/bench/predict.json --picture docs/speed.svg
@@ -206,6 +209,8 @@ bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore 
 	$(BENCH)/bench_layers.py --json build/bench/layers.json --picture docs/roofline.svg
 	$(BENCH)/bench_start.py
 	$(BENCH)/bench_fit.py $(PEERS)
+	$(BENCH)/bench_train.py $(PEERS) --json build/bench/train.json
+	$(BENCH)/bench_train.py $(PEERS) --epochs 10
 
 choices: build ## measure anew which kernel runs which block: csrc/kernels/choices.inc
 	$(DEV)/python benchmarks/bench_layers.py --write
@@ -214,4 +219,4 @@ clean: ## remove what was built, but not the environments
 	rm -rf build build-* dist *.egg-info tlcore/_lib tlcore/*.so .venv/*/built .venv/*/ready
 
 .PHONY: help demo build test test-c lint format notebooks parity sanitize sanitize-c sanitize-address \
-  sanitize-thread fuzz faults soak coverage matrix bench choices clean
+  sanitize-thread fuzz faults soak learn coverage matrix bench choices clean

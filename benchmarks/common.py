@@ -1,8 +1,9 @@
-"""What both benchmarks need: a base to share with the peers, their processes, the CPU's limit."""
+"""What the benchmarks need: a base to share with the peers, their processes, the CPU's limit."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -28,7 +29,7 @@ MALLOC = {
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options of both benchmarks; a peer whose Python is not given is left out."""
+    """The options of benchmarks with peers; a peer whose Python is not given is left out."""
     parser = argparse.ArgumentParser(description=description)
     for peer in ("tensorflow", "torch"):
         parser.add_argument(
@@ -99,8 +100,8 @@ class Peak:
         return max(rate[2] for rate in self.rates)
 
 
-class Peer:
-    """A process that serves measurements; see peers/protocol.py."""
+class Process:
+    """A program under peers/ that answers lines; see peers/protocol.py."""
 
     def __init__(
         self, python: str, script: str, folder: Path, threads: int, **environment: str
@@ -114,16 +115,16 @@ class Peer:
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": str(threads), **environment},
         )
-        hello: dict[str, Any] = json.loads(self._answer())
-        self.name: str = hello["name"]
-        self.settings: list[str] = hello["settings"]
-        self.features = np.load(folder / f"{self.name}.npy")
+        self.hello: dict[str, Any] = json.loads(self._answer())
+        self.name: str = self.hello["name"]
 
-    def seconds(self, setting: str, images: int) -> float:
-        """How long this many pictures take in one setting."""
+    def ask(self, line: str) -> str:
+        """Its answer to this line; ends the benchmark with its last words if it has ended."""
         assert self._process.stdin is not None
-        print(setting, images, file=self._process.stdin, flush=True)
-        return float(self._answer())
+        # What a process that has ended does not read, its log explains.
+        with contextlib.suppress(BrokenPipeError):
+            print(line, file=self._process.stdin, flush=True)
+        return self._answer()
 
     def _answer(self) -> str:
         assert self._process.stdout is not None
@@ -137,6 +138,21 @@ class Peer:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
+
+
+class Peer(Process):
+    """A process that carries pictures through the base."""
+
+    def __init__(
+        self, python: str, script: str, folder: Path, threads: int, **environment: str
+    ) -> None:
+        super().__init__(python, script, folder, threads, **environment)
+        self.settings: list[str] = self.hello["settings"]
+        self.features = np.load(folder / f"{self.name}.npy")
+
+    def seconds(self, setting: str, images: int) -> float:
+        """How long this many pictures take in one setting."""
+        return float(self.ask(f"{setting} {images}"))
 
 
 def has(python: str, module: str) -> bool:

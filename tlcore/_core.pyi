@@ -214,6 +214,7 @@ class Trainer:
     "gradient_accumulation_steps" (0 and 1: none), "use_ema", "ema_momentum" (0.99) and
     "ema_overwrite_frequency" (0: never), with Keras 3's numbers.
     multipliers: of the learning rate, one for each parameter tensor; None: all 1.
+    momentums: of batch norms, one for each parameter tensor; None: those of the graph.
     """
 
     def __init__(
@@ -226,6 +227,7 @@ class Trainer:
         optimizer: dict[str, Any],
         seed: int,
         multipliers: Sequence[float] | None = None,
+        momentums: Sequence[float] | None = None,
     ) -> None: ...
     def train_batch(
         self,

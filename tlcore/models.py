@@ -285,6 +285,14 @@ class Model(Trainer, Layer):
         """For each tensor of `network`, in its order, the factor of its learning rate."""
         return [leaf.learning_rate_multiplier for leaf in self._leaves() for _ in leaf.weights]
 
+    def parameter_momentums(self) -> list[float]:
+        """For each tensor of `network`, in its order, the momentum of its batch norm, or 0."""
+        return [
+            leaf.momentum if isinstance(leaf, BatchNormalization) else 0.0
+            for leaf in self._leaves()
+            for _ in leaf.weights
+        ]
+
     @property
     def input_range(self) -> tuple[float, float] | None:
         """Smallest and largest pixel value that the weights expect; None if unknown.

@@ -21,7 +21,7 @@ from shared import FOLDER
 WARM = 8  # pictures
 
 # Libraries print what they like; only the protocol uses the real standard output.
-_answers = os.fdopen(os.dup(1), "w", buffering=1)
+answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
 
@@ -36,13 +36,13 @@ def serve(name: str, settings: dict[str, Callable[[int], object]], features: np.
     np.save(FOLDER / f"{name}.npy", np.asarray(features, np.float32))
     for run in settings.values():
         run(32)  # warm: code is made, memory is there
-    print(json.dumps({"name": name, "settings": list(settings)}), file=_answers)
+    print(json.dumps({"name": name, "settings": list(settings)}), file=answers)
     for line in sys.stdin:
         setting, images = line.rsplit(" ", 1)
         settings[setting](WARM)
         begun = time.perf_counter()
         settings[setting](int(images))
-        print(time.perf_counter() - begun, file=_answers)
+        print(time.perf_counter() - begun, file=answers)
 
 
 def side_by_side(runners: Sequence[Callable[[int], object]], images: int) -> None:

@@ -33,8 +33,8 @@ size_t tl_loss_target_cols(tl_loss_kind kind, size_t cols);
 tl_status tl_loss_check(const tl_loss *loss, const float *targets, size_t rows, size_t cols);
 
 /* *value <- sum over rows of weight * loss / total, where the rows are some of a batch of so
- * many. grad_outputs (rows, cols), if not NULL, <- its gradient. outputs (rows, cols) are logits
- * or probabilities, weights may be NULL. */
+ * many. grad_outputs (rows, cols), if not NULL, <- its gradient. outputs (rows, cols) are
+ * logits or probabilities, weights may be NULL. */
 void tl_loss_compute(const tl_loss *loss, double *value, float *grad_outputs,
                      const float *outputs, const float *targets, const float *weights,
                      size_t rows, size_t cols, size_t total);

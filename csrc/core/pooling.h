@@ -18,7 +18,8 @@ typedef struct tl_pooling_window {
 /* NaN wins over every number. */
 void tl_pooling_forward(float *dst, const float *src, const tl_pooling_window *window);
 
-/* grad_src += the gradient; a maximum's goes to the first pixel that has it, as in TensorFlow. */
+/* grad_src += the gradient; a maximum's goes to the first pixel that has it, as in TensorFlow.
+ */
 void tl_pooling_backward(float *grad_src, const float *grad_dst, const float *src,
                          const tl_pooling_window *window);
 

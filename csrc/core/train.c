@@ -130,6 +130,7 @@ tl_trainer_create(tl_trainer **out, tl_network *network, const tl_trainer_plan *
                                             .logits = t->logits,
                                             .needed = t->needed,
                                             .trainable = t->trainable,
+                                            .momentums = plan->momentums,
                                             .loss = t->loss,
                                             .output = t->logits == t->output
                                                           ? TL_LINEAR

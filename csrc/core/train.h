@@ -22,6 +22,8 @@ typedef struct tl_trainer_plan {
     const bool *trainable; /* one flag a parameter of the network; copied */
     tl_loss loss;          /* from_logits as the user said; a sigmoid or softmax implies it */
     tl_optimizer optimizer;
+    /* Of batch norms, at the places of their parameters; NULL: those of the graph. Not kept. */
+    const float *momentums;
     const float *multipliers; /* of the learning rate, one a parameter; NULL: all 1; copied */
     uint64_t seed;            /* of dropout */
 } tl_trainer_plan;

@@ -86,8 +86,8 @@ done:
 
 /* --- dropout ---------------------------------------------------------------------------- */
 
-/* dst (+)= src, scaled up where dropout keeps it. The mask depends on the place in the batch; of
- * spatial dropout on the channel in the picture alone. */
+/* dst (+)= src, scaled up where dropout keeps it. The mask depends on the place in the batch;
+ * of spatial dropout on the channel in the picture alone. */
 static void
 drop(const tl_head *h, float *dst, const float *src, bool adds)
 {

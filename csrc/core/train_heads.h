@@ -12,8 +12,8 @@ typedef struct tl_head {
     const tl_node *node;
     tl_gemm_function gemm;
     size_t rows;
-    size_t first_row; /* of the batch: dropout draws by place */
-    uint64_t stream;  /* of dropout */
+    size_t first_row;                /* of the batch: dropout draws by place */
+    uint64_t stream;                 /* of dropout */
     const float *src[TL_MAX_INPUTS]; /* (rows, shape of the input) */
     float *dst;                      /* (rows, shape of the node) */
     const float *kernel;             /* of a dense layer */

@@ -59,8 +59,9 @@ typedef struct tl_inner {
     const float *gradient; /* of the view, finished */
     const float *data;     /* z */
     const float *mean;
-    const float *scale;  /* NULL: no batch norm, the gradient itself */
-    const float *offset; /* NULL, and so the slope: stored statistics, which do not depend on z */
+    const float *scale; /* NULL: no batch norm, the gradient itself */
+    const float
+        *offset; /* NULL, and so the slope: stored statistics, which do not depend on z */
     const float *slope;
 } tl_inner;
 
@@ -83,8 +84,8 @@ tl_layer_kernel_count(const tl_layer *layer)
 typedef struct tl_layer_forward {
     float *dst;
     tl_view src;
-    const float *kernel; /* HWIO, depthwise (h, w, c, 1) */
-    const float *bias;   /* or NULL */
+    const float *kernel;  /* HWIO, depthwise (h, w, c, 1) */
+    const float *bias;    /* or NULL */
     tl_function function; /* of what is stored: linear, relu or relu6 */
     const void *packed;
     size_t images;

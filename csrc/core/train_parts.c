@@ -13,7 +13,7 @@
 enum {
     PARTS_MOST = 256,
     SMALL_WORK = 4 << 20,   /* multiply-adds: below, threads cost more than they save */
-    MICRO_FLOATS = 6 << 20,  /* that a part stores at a time where it goes alone */
+    MICRO_FLOATS = 6 << 20, /* that a part stores at a time where it goes alone */
     ADD_PIXELS = 256
 };
 static const double BETWEEN_QUESTIONS = 0.05; /* seconds */
@@ -24,16 +24,17 @@ typedef struct norm {
     float *inverse;              /* 1 / sqrt(variance + epsilon) */
     float *offset, *slope;       /* of the gradient, where statistics are the batch's */
     float *variance;
+    float momentum;
 } norm;
 
 typedef struct part {
     tl_parts *all;
     tl_arena memory; /* values, gradients, scratch */
     unsigned char *scratch;
-    tl_arena sums;       /* the doubles below, and the gradients behind them */
-    tl_moments *moments; /* one a unit */
-    double **unit_sums;  /* one a unit: (2, channels) */
-    float **grads;       /* one a parameter */
+    tl_arena sums;          /* the doubles below, and the gradients behind them */
+    tl_moments *moments;    /* one a unit */
+    double **unit_sums;     /* one a unit: (2, channels) */
+    float **grads;          /* one a parameter */
     size_t first_row, rows; /* of the batch, those at hand */
     double loss;
     double (*seconds)[2]; /* one a unit: forward, backward */
@@ -150,6 +151,14 @@ tl_parts_create(tl_parts **out, const tl_parts_plan *plan)
         goto done;
     }
     mark_trained(all, plan->trainable);
+    for (size_t u = 1; u < all->plan.count; u++) {
+        if (all->plan.units[u].norm != TL_NONE) {
+            const tl_node *node = node_of(all, all->plan.units[u].norm);
+            all->norms[u].momentum = plan->momentums != NULL
+                                         ? plan->momentums[node->first_param]
+                                         : node->batch_normalization.momentum;
+        }
+    }
     TL_TRY(lay_norms(all));
     TL_TRY(tl_arena_create(&all->packed, all->plan.packed_bytes));
 
@@ -554,19 +563,18 @@ forward_unit(part *one, const tl_parts_batch *batch, size_t u)
     room r = {one->scratch};
     float *sums = take(&r, 4 * unit->channels * sizeof *sums);
     if (unit->is_layer) {
-        all->ops->training->forward(
-            &unit->layer,
-            &(tl_layer_forward){
-                .dst = dst,
-                .src = view_of(one, batch, unit->inputs[0]),
-                .kernel = w.kernel,
-                .bias = w.bias,
-                .function = unit->folded ? unit->function : TL_LINEAR,
-                .packed = all->packed.base + unit->packed_offset,
-                .images = one->rows,
-                .moments = moments,
-                .scratch = r.next,
-            });
+        all->ops->training->forward(&unit->layer,
+                                    &(tl_layer_forward){
+                                        .dst = dst,
+                                        .src = view_of(one, batch, unit->inputs[0]),
+                                        .kernel = w.kernel,
+                                        .bias = w.bias,
+                                        .function = unit->folded ? unit->function : TL_LINEAR,
+                                        .packed = all->packed.base + unit->packed_offset,
+                                        .images = one->rows,
+                                        .moments = moments,
+                                        .scratch = r.next,
+                                    });
         return TL_OK;
     }
     if (is_copy(all, unit)) {
@@ -607,8 +615,8 @@ give(const part *one, const tl_parts_batch *batch, const tl_unit *unit, size_t k
     const tl_gradient to = gradient_of(one, batch, unit, k);
     float *sums = take(r, 4 * input->channels * sizeof *sums);
     if (to.data != NULL) {
-        one->all->ops->training->pass(&to, grad, 0, one->rows * input->pixels,
-                                      input->channels, sums);
+        one->all->ops->training->pass(&to, grad, 0, one->rows * input->pixels, input->channels,
+                                      sums);
     }
 }
 
@@ -647,18 +655,18 @@ backward_unit(part *one, const tl_parts_batch *batch, size_t u)
     const weights w = weights_of(one, unit);
     room r = {one->scratch};
     if (unit->is_layer) {
-        all->ops->training->backward(
-            &unit->layer, &(tl_layer_backward){
-                              .dst = inner_of(one, u),
-                              .src = view_of(one, batch, unit->inputs[0]),
-                              .src_gradient = gradient_of(one, batch, unit, 0),
-                              .kernel = w.kernel,
-                              .grad_kernel = w.grad_kernel,
-                              .grad_bias = w.grad_bias,
-                              .packed = all->packed.base + unit->packed_offset,
-                              .images = one->rows,
-                              .scratch = r.next,
-                          });
+        all->ops->training->backward(&unit->layer,
+                                     &(tl_layer_backward){
+                                         .dst = inner_of(one, u),
+                                         .src = view_of(one, batch, unit->inputs[0]),
+                                         .src_gradient = gradient_of(one, batch, unit, 0),
+                                         .kernel = w.kernel,
+                                         .grad_kernel = w.grad_kernel,
+                                         .grad_bias = w.grad_bias,
+                                         .packed = all->packed.base + unit->packed_offset,
+                                         .images = one->rows,
+                                         .scratch = r.next,
+                                     });
         return TL_OK;
     }
     const float *grad = inner_gradient(one, u, &r);
@@ -683,8 +691,7 @@ settle_norm(const tl_parts *all, size_t u)
     norm *n = &all->norms[u];
     for (size_t c = 0; c < unit->channels; c++) {
         const double variance = (double)n->variance[c];
-        const double inverse =
-            1.0 / sqrt(variance + (double)node->batch_normalization.epsilon);
+        const double inverse = 1.0 / sqrt(variance + (double)node->batch_normalization.epsilon);
         n->inverse[c] = (float)inverse;
         n->scale[c] = (float)((double)gamma[c] * inverse);
     }
@@ -782,9 +789,9 @@ typedef struct walk {
     tl_parts *all;
     const tl_parts_batch *batch;
     size_t begin, end;
-    bool turns;                    /* the loss follows */
-    size_t back_begin, back_end;   /* units, the last first */
-    size_t turn;                   /* of rows, where parts take a few at a time */
+    bool turns;                  /* the loss follows */
+    size_t back_begin, back_end; /* units, the last first */
+    size_t turn;                 /* of rows, where parts take a few at a time */
 } walk;
 
 static double
@@ -838,8 +845,7 @@ turn_back(part *one, const tl_parts_batch *batch)
                     cols, all->batch_rows);
     one->loss += loss;
     tl_activation_forward(outputs, outputs, one->rows, cols, all->output);
-    all->ops->training->pass(
-        &to, grad, 0, one->rows * unit->pixels, unit->channels, sums);
+    all->ops->training->pass(&to, grad, 0, one->rows * unit->pixels, unit->channels, sums);
 }
 
 static tl_status
@@ -935,8 +941,8 @@ pack_task(void *context, size_t index)
     }
     if (unit->is_layer) {
         const weights w = weights_of(&all->parts[0], unit);
-        all->ops->training->pack(&unit->layer, all->packed.base + unit->packed_offset,
-                                 w.kernel, w.bias);
+        all->ops->training->pack(&unit->layer, all->packed.base + unit->packed_offset, w.kernel,
+                                 w.bias);
     }
     return TL_OK;
 }
@@ -1008,8 +1014,8 @@ run_together(tl_parts *all, const tl_parts_batch *batch)
             u++;
         }
         if (u == count && !w.turns) {
-            TL_TRY(tl_pool_run(
-                walk_task, &(walk){.all = all, .batch = batch, .turns = true}, all->used));
+            TL_TRY(tl_pool_run(walk_task, &(walk){.all = all, .batch = batch, .turns = true},
+                               all->used));
         }
         if (is_interrupted(batch, &asked)) {
             return TL_INTERRUPTED;
@@ -1102,7 +1108,7 @@ tl_parts_move_statistics(const tl_parts *parts)
             continue;
         }
         const tl_node *node = node_of(parts, unit->norm);
-        const float keep = node->batch_normalization.momentum;
+        const float keep = parts->norms[u].momentum;
         float *mean = tl_network_tensor(parts->network, node->first_param + 2)->data;
         float *variance = tl_network_tensor(parts->network, node->first_param + 3)->data;
         for (size_t c = 0; c < unit->channels; c++) {

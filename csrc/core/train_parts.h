@@ -21,8 +21,9 @@ typedef struct tl_parts_plan {
     tl_network *network; /* outlives the parts */
     size_t start;        /* nodes */
     size_t logits;
-    const bool *needed;    /* one a node: it leads to the logits */
-    const bool *trainable; /* one a parameter */
+    const bool *needed;     /* one a node: it leads to the logits */
+    const bool *trainable;  /* one a parameter */
+    const float *momentums; /* of batch norms, one a parameter; NULL: the graph's */
     tl_loss loss;
     tl_function output; /* what the user sees of the logits */
 } tl_parts_plan;
@@ -53,7 +54,8 @@ typedef struct tl_parts_batch {
     void *context;
 } tl_parts_batch;
 
-/* Room must be reserved for as many rows, and the parameters locked for writing. TL_INTERRUPTED if asked to. */
+/* Room must be reserved for as many rows, and the parameters locked for writing. TL_INTERRUPTED
+ * if asked to. */
 tl_status tl_parts_run(tl_parts *parts, double *loss, const tl_parts_batch *batch);
 
 /* What the last run left: one gradient a parameter, NULL where it is not trained. */
@@ -65,8 +67,8 @@ void tl_parts_move_statistics(const tl_parts *parts);
 /* Whether a batch norm takes statistics of the batch. */
 bool tl_parts_take_statistics(const tl_parts *parts);
 
-/* Seconds of a processor that unit i took in all runs so far, on average of the parts; false: no
- * such unit. */
+/* Seconds of a processor that unit i took in all runs so far, on average of the parts; false:
+ * no such unit. */
 typedef struct tl_unit_time {
     const char *name; /* of its head's node */
     double forward, backward;

@@ -27,8 +27,8 @@ is_rectifier(const tl_node *node, tl_function *function)
         *function = isinf(node->relu.max_value) ? TL_RELU : TL_RELU6;
         return true;
     }
-    if (node->op == TL_OP_ACTIVATION && (node->activation.function == TL_RELU ||
-                                         node->activation.function == TL_RELU6)) {
+    if (node->op == TL_OP_ACTIVATION &&
+        (node->activation.function == TL_RELU || node->activation.function == TL_RELU6)) {
         *function = node->activation.function;
         return true;
     }
@@ -77,8 +77,7 @@ is_absorbed(const planning *p, size_t id)
 {
     const tl_op reader = p->graph->nodes[p->reader[id]].op;
     return id > p->start && p->graph->nodes[id].op == TL_OP_ZERO_PADDING2D &&
-           p->readers[id] == 1 &&
-           (reader == TL_OP_CONV2D || reader == TL_OP_DEPTHWISE_CONV2D);
+           p->readers[id] == 1 && (reader == TL_OP_CONV2D || reader == TL_OP_DEPTHWISE_CONV2D);
 }
 
 static tl_status
@@ -117,7 +116,8 @@ new_unit(planning *p, size_t id)
     const tl_node *node = &p->graph->nodes[id];
     tl_unit *unit = &p->plan->units[p->plan->count];
     const tl_shape *shape = &node->shape;
-    *unit = (tl_unit){.head = id, .norm = TL_NONE, .last = id, .input_count = node->input_count};
+    *unit =
+        (tl_unit){.head = id, .norm = TL_NONE, .last = id, .input_count = node->input_count};
     unit->channels = tl_shape_channels(shape);
     unit->pixels = tl_shape_elements(shape) / unit->channels;
     for (size_t k = 0; k < node->input_count; k++) {

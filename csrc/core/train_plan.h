@@ -11,13 +11,13 @@
 #include "core/ops.h"
 
 typedef struct tl_unit {
-    size_t head; /* node that makes the stored numbers; a batch norm or ReLU: a copy */
-    size_t norm; /* batch norm behind it, or TL_NONE */
-    size_t last; /* node whose value its readers see */
+    size_t head;          /* node that makes the stored numbers; a batch norm or ReLU: a copy */
+    size_t norm;          /* batch norm behind it, or TL_NONE */
+    size_t last;          /* node whose value its readers see */
     tl_function function; /* linear, relu, relu6 */
     bool batch_statistics;
     bool wants_grad; /* a trainable parameter lies in it or before it */
-    bool folded; /* a convolution that stores its value: norm and function are part of it */
+    bool folded;     /* a convolution that stores its value: norm and function are part of it */
     size_t inputs[TL_MAX_INPUTS]; /* units */
     size_t input_count;
     bool adds[TL_MAX_INPUTS]; /* to the input's gradient: another unit has written before */

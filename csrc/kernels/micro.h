@@ -75,7 +75,7 @@ typedef struct tl_taps_job {
     const float *weights[TL_MAX_TAPS];
     size_t taps;
     size_t src_stride;
-    const float *bias; /* NULL: dst is added to */
+    const float *bias;    /* NULL: dst is added to */
     tl_function function; /* linear, relu or relu6, of the sum */
     size_t pixels;
     size_t channels;

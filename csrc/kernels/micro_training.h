@@ -64,8 +64,8 @@ outer_tile(const tl_outer_job *job, size_t m, size_t n, const TAIL tail, const s
 #define OUTER_TILES_14(v)                                                                      \
     OUTER_TILES_7(v)                                                                           \
     OUTER_TILE(8, v)                                                                           \
-    OUTER_TILE(9, v) OUTER_TILE(10, v) OUTER_TILE(11, v) OUTER_TILE(12, v) OUTER_TILE(13, v)   \
-    OUTER_TILE(14, v)
+    OUTER_TILE(9, v)                                                                           \
+    OUTER_TILE(10, v) OUTER_TILE(11, v) OUTER_TILE(12, v) OUTER_TILE(13, v) OUTER_TILE(14, v)
 #define OUTER(vectors, most) OUTER_PANEL(vectors, most)
 
 OUTER(1, PIXELS_1)
@@ -392,8 +392,7 @@ inner_gradient(float *restrict dst, const tl_inner *from, size_t pixels, size_t 
             }
         } else {
             for (size_t c = 0; c < channels; c++) {
-                dst[c] =
-                    gradient[c] * scale[c] - offset[c] - (data[c] - mean[c]) * slope[c];
+                dst[c] = gradient[c] * scale[c] - offset[c] - (data[c] - mean[c]) * slope[c];
             }
         }
         dst += channels;

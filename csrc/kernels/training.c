@@ -47,12 +47,12 @@ is_pointwise(const tl_layer *layer)
 
 /* Sizes in floats and places of everything. */
 typedef struct sizes {
-    size_t in, out;        /* channels */
-    size_t width, height;  /* of the source with its padding */
-    size_t window;         /* floats of one row of a window: kernel width x channels */
-    size_t tile;           /* pixels of a 1 x 1 convolution's tile */
-    size_t border;         /* pixels of zeros beside a row of a depthwise gradient */
-    size_t pass_rows;      /* of a depthwise source gradient that are passed at once */
+    size_t in, out;       /* channels */
+    size_t width, height; /* of the source with its padding */
+    size_t window;        /* floats of one row of a window: kernel width x channels */
+    size_t tile;          /* pixels of a 1 x 1 convolution's tile */
+    size_t border;        /* pixels of zeros beside a row of a depthwise gradient */
+    size_t pass_rows;     /* of a depthwise source gradient that are passed at once */
     /* packed */
     size_t forward_panels, backward_panels, bias, zeros;
     size_t packed_bytes;
@@ -89,8 +89,7 @@ size_up(sizes *s, const tl_layer *layer, const tl_micro *micro)
     s->width = layer->src.dims[1] + layer->padding.left + layer->padding.right;
     s->window = layer->kernel[1] * s->in;
     s->border = layer->kernel[1];
-    s->pass_rows =
-        least(most(1, PASS_PIXELS / layer->src.dims[1]), layer->src.dims[0]);
+    s->pass_rows = least(most(1, PASS_PIXELS / layer->src.dims[1]), layer->src.dims[0]);
     s->tile = most(SHORTEST_TILE, least(LONGEST_TILE, TILE_FLOATS / (2 * s->in + s->out)));
     s->tile = s->tile / TL_GROUP * TL_GROUP;
 
@@ -177,8 +176,7 @@ pack(const tl_layer *layer, void *packed, const float *kernel, const float *bias
     pack_panels(floats + s.forward_panels, kernel, layer->kernel[0] * s.window, s.out, s.out, 1,
                 micro);
     for (size_t i = 0; i < layer->kernel[0]; i++) { /* transposed, a row of the kernel each */
-        pack_panels(floats + s.backward_panels +
-                        i * s.out * whole_vectors(s.window, micro),
+        pack_panels(floats + s.backward_panels + i * s.out * whole_vectors(s.window, micro),
                     kernel + i * s.window * s.out, s.out, s.window, 1, s.out, micro);
     }
 }
@@ -565,9 +563,8 @@ windows_backward(const tl_layer *layer, const sizes *s, const tl_layer_backward 
         }
         for (size_t y = 0; call->src_gradient.data != NULL && y < layer->src.dims[0]; y++) {
             const size_t at = (y + layer->padding.top) * row + layer->padding.left * s->in;
-            pass(&call->src_gradient, grad_padded + at,
-                 n * pixels + y * layer->src.dims[1], layer->src.dims[1], s->in,
-                 scratch + s->sums);
+            pass(&call->src_gradient, grad_padded + at, n * pixels + y * layer->src.dims[1],
+                 layer->src.dims[1], s->in, scratch + s->sums);
         }
     }
 }
@@ -600,8 +597,7 @@ depthwise_row(float *dst, const tl_layer *layer, const sizes *s, const float *ri
                        .pixels = layer->dst.dims[1],
                        .channels = s->in};
     for (size_t i = 0; i < layer->kernel[0]; i++) {
-        const float *from =
-            ring + (y * layer->strides[0] + i) % layer->kernel[0] * row;
+        const float *from = ring + (y * layer->strides[0] + i) % layer->kernel[0] * row;
         for (size_t j = 0; j < layer->kernel[1]; j++) {
             job.src[job.taps] = from + j * s->in;
             job.weights[job.taps] = call->kernel + (i * layer->kernel[1] + j) * s->in;
@@ -695,7 +691,8 @@ flush_kernel(const rows *r)
     memset(sums, 0, count * sizeof *sums);
 }
 
-/* Every strides[1]-th pixel of a row of the source's gradient, from padded column `first` on. */
+/* Every strides[1]-th pixel of a row of the source's gradient, from padded column `first` on.
+ */
 static void
 source_phase(const rows *r, float *dst, size_t row, size_t first, size_t pixels)
 {

@@ -108,26 +108,24 @@ done:
     return result;
 }
 
-/* One factor of the learning rate a parameter, to be freed with PyMem_Free; or NULL with an
+/* One number of at least 0 a parameter, to be freed with PyMem_Free; or NULL with an
  * exception. */
 static float *
-multipliers_from(PyObject *object, size_t count)
+numbers_from(PyObject *object, size_t count, const char *name)
 {
-    float *multipliers = NULL;
+    float *numbers = NULL;
     float *filled = NULL;
-    PyObject *items = tl_items_from(object, "multipliers", "numbers"); /* owned */
+    PyObject *items = tl_items_from(object, name, "numbers"); /* owned */
     if (items == NULL) {
         return NULL;
     }
     if ((size_t)PyTuple_GET_SIZE(items) != count) {
-        PyErr_Format(PyExc_ValueError,
-                     "multipliers must hold %zu numbers, one a parameter, "
-                     "not %zd",
-                     count, PyTuple_GET_SIZE(items));
+        PyErr_Format(PyExc_ValueError, "%s must hold %zu numbers, one a parameter, not %zd",
+                     name, count, PyTuple_GET_SIZE(items));
         goto done;
     }
-    multipliers = PyMem_Calloc(count + 1, sizeof *multipliers);
-    if (multipliers == NULL) {
+    numbers = PyMem_Calloc(count + 1, sizeof *numbers);
+    if (numbers == NULL) {
         PyErr_NoMemory();
         goto done;
     }
@@ -135,7 +133,7 @@ multipliers_from(PyObject *object, size_t count)
         PyObject *item = PyTuple_GET_ITEM(items, (Py_ssize_t)i);
         char argument[64];
         double number;
-        (void)PyOS_snprintf(argument, sizeof argument, "multipliers[%zu]", i);
+        (void)PyOS_snprintf(argument, sizeof argument, "%s[%zu]", name, i);
         if (tl_number_from(&number, item, argument) < 0) {
             goto done;
         }
@@ -144,12 +142,12 @@ multipliers_from(PyObject *object, size_t count)
                          argument, item);
             goto done;
         }
-        multipliers[i] = (float)number;
+        numbers[i] = (float)number;
     }
-    filled = multipliers;
-    multipliers = NULL;
+    filled = numbers;
+    numbers = NULL;
 done:
-    PyMem_Free(multipliers);
+    PyMem_Free(numbers);
     Py_DECREF(items);
     return filled;
 }
@@ -157,8 +155,8 @@ done:
 static PyObject *
 trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"network",   "start", "trainable",   "loss", "from_logits",
-                            "optimizer", "seed",  "multipliers", NULL};
+    static char *names[] = {"network",   "start", "trainable",   "loss",      "from_logits",
+                            "optimizer", "seed",  "multipliers", "momentums", NULL};
     module_state *state = PyType_GetModuleState(type);
     PyObject *network;
     PyObject *trainable_object;
@@ -166,18 +164,20 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *start;
     PyObject *seed_object;
     PyObject *multipliers_object = Py_None;
+    PyObject *momentums_object = Py_None;
     const char *loss;
     int from_logits;
     long long seed;
     TrainerObject *self = NULL;
     bool *trainable = NULL;
     float *multipliers = NULL;
+    float *momentums = NULL;
     tl_trainer_plan plan = {0};
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOspO!O|O:Trainer", names,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!OOspO!O|OO:Trainer", names,
                                      state->network_type, &network, &start, &trainable_object,
                                      &loss, &from_logits, &PyDict_Type, &optimizer,
-                                     &seed_object, &multipliers_object) ||
+                                     &seed_object, &multipliers_object, &momentums_object) ||
         tl_size_from(&plan.start, start, "start") < 0 ||
         tl_integer_from(&seed, seed_object, 0, LLONG_MAX, "seed") < 0) {
         return NULL;
@@ -198,13 +198,21 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     plan.trainable = trainable;
+    const size_t count = tl_network_graph(core)->param_count;
     if (multipliers_object != Py_None) {
-        multipliers = multipliers_from(multipliers_object, tl_network_graph(core)->param_count);
+        multipliers = numbers_from(multipliers_object, count, "multipliers");
         if (multipliers == NULL) {
             goto done;
         }
-        plan.multipliers = multipliers;
     }
+    if (momentums_object != Py_None) {
+        momentums = numbers_from(momentums_object, count, "momentums");
+        if (momentums == NULL) {
+            goto done;
+        }
+    }
+    plan.multipliers = multipliers;
+    plan.momentums = momentums;
     plan.loss.from_logits = from_logits != 0;
     plan.seed = (uint64_t)seed;
 
@@ -224,6 +232,7 @@ trainer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         Py_CLEAR(self);
     }
 done:
+    PyMem_Free(momentums);
     PyMem_Free(multipliers);
     PyMem_Free(trainable);
     return (PyObject *)self;

@@ -173,6 +173,29 @@ def test_a_last_batch_that_is_smaller_is_no_reason_for_a_note(
     assert "fewer than 16" not in capsys.readouterr().err
 
 
+def test_young_moving_statistics_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    notes.reset_notes()
+    x, y = pictures(16)
+    model = make_model("block_16_expand")
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=2, batch_size=16, verbose=0)
+    assert "after 2 steps 100% of that is left" in capsys.readouterr().err
+    model.fit(x, y, epochs=2, batch_size=16, verbose=0)  # they have moved: who knows from where
+    assert "moving statistics" not in capsys.readouterr().err
+
+
+def test_momentum_counts_from_the_next_compile_on() -> None:
+    norm = layers.BatchNormalization(momentum=0.99)
+    model = Sequential([layers.Input((4,)), norm, layers.Dense(2, activation="softmax")])
+    x = np.random.default_rng(0).normal(3, 2, (20, 4)).astype(np.float32)
+    norm.momentum = 0.5
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.train_on_batch(x, np.arange(20) % 2)
+    np.testing.assert_allclose(norm.weights[2].numpy(), 0.5 * x.mean(axis=0), rtol=1e-5)
+    with pytest.raises(ValueError, match="momentum must be a number from 0 to 1"):
+        norm.momentum = 1.5
+
+
 def test_a_batch_that_does_not_fit_is_refused_with_one_that_would(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -56,12 +56,25 @@ class BatchNormalization(Layer):
         if isinstance(axis, (list, tuple)) and len(axis) == 1:
             axis = axis[0]  # tf-keras writes a list
         self.axis = arguments.last_axis(self._owner, axis)
-        above = math.nextafter(1.0, 2.0)
-        self.momentum = arguments.number(
-            self._owner, "momentum", momentum, 0.0, above, "a number from 0 to 1"
-        )
+        self.momentum = momentum
         self.epsilon = arguments.number(
             self._owner, "epsilon", epsilon, 1e-30, 1.0, "a number above 0 and below 1"
+        )
+
+    @property
+    def momentum(self) -> float:
+        """Share of the old moving statistics that a training step keeps, from 0 to 1.
+
+        A change counts from the next `compile` on. MobileNetV2 has 0.999, as in Keras: statistics
+        that begin at 0 and 1 then take some 7,000 steps to forget that.
+        """
+        return self._momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        above = math.nextafter(1.0, 2.0)
+        self._momentum = arguments.number(
+            self._owner, "momentum", value, 0.0, above, "a number from 0 to 1"
         )
 
     def add_to(

@@ -63,6 +63,7 @@ class Compiled:
         self._arrays: list[str] = []  # what the trainer keeps for each weight
         self._trains: list[Variable] = []  # in the order of the trainer's arrays
         self._multipliers: list[float] = []
+        self._momentums: list[float] = []
         self.seed = next_seed() if seed is None else seed  # of dropout
         self._trained: set[int] = set()
         self.said_small_batch = False
@@ -91,6 +92,7 @@ class Compiled:
             ]
             self._trained = {id(variable.parameters) for variable in self._trains}
             self._multipliers = model.parameter_multipliers()
+            self._momentums = model.parameter_momentums()
             self.network = network  # last: from now on other threads take what is settled
 
     def parameters_until(self, node: int) -> list[_core.Parameters]:
@@ -263,6 +265,7 @@ class Compiled:
             self.optimizer.core_config(),
             self.seed,
             self._multipliers,
+            self._momentums,
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlcore.callbacks import Callback, CallbackList, History
+from tlcore.layers.normalization import BatchNormalization
 from tlcore.training._checks import whole
 from tlcore.training.arguments import (
     check_class_weight,
@@ -54,6 +55,9 @@ _WIDE_BATCH = 256
 
 # Fewer rows give a batch norm statistics that tell little of the next batch.
 _ROWS_FOR_STATISTICS = 16
+# A share of what moving statistics began with that is noticed in predictions: it adds up from
+# layer to layer.
+_YOUNG = 0.002
 
 if TYPE_CHECKING:
     from tlcore import _core
@@ -166,6 +170,8 @@ class Trainer(Compiling):
                     self._say_keeping(compiled)
                 if source.batch_size is not None:  # otherwise it shows with the first batch
                     self._prepare_for(compiled, source.batch_size)
+                if steps is not None:
+                    self._note_young_statistics(compiled, steps * (epochs - initial_epoch))
                 if validation is not None:  # said now, not in the middle of a progress bar
                     steps_of_one_pass(validation, validation_steps, "validation_steps")
                 listeners = _listeners(callbacks, self._model, verbose, epochs, steps, history=True)
@@ -284,6 +290,28 @@ class Trainer(Compiling):
                 f"{rows}, fewer than {_ROWS_FOR_STATISTICS}: their statistics are noisy, and "
                 "validation suffers. Freeze them (layer.trainable = False on each "
                 "BatchNormalization), or take larger batches.",
+                key=object(),
+            )
+
+    def _note_young_statistics(self, compiled: Compiled, steps: int) -> None:
+        """Moving statistics that begin at 0 and 1 need many steps to forget that."""
+        names = set(compiled.norms_that_train)
+        young = [
+            leaf
+            for leaf in self._model._leaves()
+            if leaf.name in names
+            and isinstance(leaf, BatchNormalization)
+            and leaf.momentum**steps > _YOUNG
+            and not leaf.weights[2].numpy().any()
+            and (leaf.weights[3].numpy() == 1).all()
+        ]
+        if young:
+            note(
+                f"{len(young)} batch normalizations ({young[0].name!r}, ...) begin with moving "
+                f"statistics of 0 and 1 and keep {young[0].momentum:g} of them at each step: after "
+                f"{steps} steps {young[0].momentum ** steps:.0%} of that is left, and validation "
+                "and predict use it. Train longer, or set layer.momentum = 0.9 on each "
+                "BatchNormalization before compile().",
                 key=object(),
             )
 
