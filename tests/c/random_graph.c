@@ -511,14 +511,14 @@ read_block(random_case *c, reader *bytes)
                           .inference = a % 9 == 0,
                           .batch_normalization = {1e-3F, 0.9F}};
     append(c, (tl_node){.op = op, .convolution = inner}, "block", x, TL_NONE);
-    if (a % 7 >= 3) {
+    if (a % 7 >= 5) {
         append(c, norm, "block", c->graph->count - 1, TL_NONE);
     }
     append(c, (tl_node){.op = TL_OP_RELU, .relu = {6.0F}}, "block", c->graph->count - 1,
            TL_NONE);
     append(c, (tl_node){.op = TL_OP_CONV2D, .convolution = project}, "block",
            c->graph->count - 1, TL_NONE);
-    if (a % 4 >= 2) {
+    if (a % 4 == 3) {
         append(c, norm, "block", c->graph->count - 1, TL_NONE);
     }
     append(c, (tl_node){.op = TL_OP_ADD}, "block", x, c->graph->count - 1);
