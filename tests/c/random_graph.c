@@ -507,11 +507,20 @@ read_block(random_case *c, reader *bytes)
     const size_t channels = c->graph->nodes[x].shape.dims[2];
     const tl_convolution inner = {1 + a / 8, {side, side}, {1, 1}, true, false};
     const tl_convolution project = {channels, {1, 1}, {1, 1}, true, a % 5 == 0};
+    const tl_node norm = {.op = TL_OP_BATCH_NORMALIZATION,
+                          .inference = a % 9 == 0,
+                          .batch_normalization = {1e-3F, 0.9F}};
     append(c, (tl_node){.op = op, .convolution = inner}, "block", x, TL_NONE);
+    if (a % 7 >= 5) {
+        append(c, norm, "block", c->graph->count - 1, TL_NONE);
+    }
     append(c, (tl_node){.op = TL_OP_RELU, .relu = {6.0F}}, "block", c->graph->count - 1,
            TL_NONE);
     append(c, (tl_node){.op = TL_OP_CONV2D, .convolution = project}, "block",
            c->graph->count - 1, TL_NONE);
+    if (a % 4 == 3) {
+        append(c, norm, "block", c->graph->count - 1, TL_NONE);
+    }
     append(c, (tl_node){.op = TL_OP_ADD}, "block", x, c->graph->count - 1);
     if (a % 3 == 0) {
         append(c, (tl_node){.op = TL_OP_ADD}, "block", c->graph->count - 1, x);

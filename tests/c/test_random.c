@@ -79,6 +79,7 @@ static void
 test_random_graphs_have_the_gradients_of_their_losses(void)
 {
     try_cases(check_training, 6, 30);
+    try_cases(check_training, 8, 30);
 }
 
 int
