@@ -135,7 +135,8 @@ class ReadAhead:
         self._limit = limit
         # Weak: a batch that nobody waits for any more gives its place back by itself.
         self._waiting: deque[weakref.ref[Reading]] = deque()
-        self._begun: weakref.WeakSet[Reading] = weakref.WeakSet()
+        # No WeakSet: the interpreter swallows a Ctrl-C that falls into its callbacks.
+        self._begun: list[weakref.ref[Reading]] = []
         self._lock = new_rlock()
 
     def enter(self, job: Job) -> Reading:
@@ -147,16 +148,16 @@ class ReadAhead:
 
     def leave(self, reading: Reading) -> None:
         with self._lock:
-            self._begun.discard(reading)
+            self._begun = [one for one in self._begun if one() not in (None, reading)]
             self._pump()
 
     def _pump(self) -> None:
         while self._waiting:
             reading = self._waiting[0]()
             if reading is not None and not reading.done():
-                used = sum(begun.nbytes for begun in self._begun)
-                if self._begun and used + reading.nbytes > self._limit:
+                begun = [one for one in (ref() for ref in self._begun) if one is not None]
+                if begun and sum(one.nbytes for one in begun) + reading.nbytes > self._limit:
                     return
-                self._begun.add(reading)
+                self._begun = [weakref.ref(one) for one in (*begun, reading)]
                 reading.begin()
             self._waiting.popleft()
