@@ -24,7 +24,7 @@ from tlcore.training.progress import Mode, mode_for
 # Layers of one inverted residual, residual unit or the like: 'block_13_expand' is of 'block_13'.
 _UNIT = re.compile(r"(.*?block_?\d+|expanded_conv)(?=_|$)")
 _DEFAULT_SHARE = 4  # the last quarter of the blocks; of MobileNetV2 from block_13 on
-_LEARNING_RATE = 5e-5  # 3e-4 spoils a head that fits; lower ones gain less where it does not
+_LEARNING_RATE = 3e-5  # 3e-4 spoils a head that fits; lower ones gain less where it does not
 
 
 class Block(NamedTuple):
@@ -88,7 +88,7 @@ def fine_tune(
         unfreeze: how many of the last blocks, the name of the first block or layer to train, or
             "all"; None: the last quarter (of MobileNetV2 from 'block_13' on).
         learning_rate: of the last layer, at the top of the cycle; None: that of `optimizer` if it
-            is an object, otherwise 5e-5.
+            is an object, otherwise 3e-5.
         depth_factor: above 0, at most 1. 0.85 spreads over MobileNetV2's 19 blocks what ULMFiT's
             2.6 a layer spreads over 4.
         optimizer: as for `compile`. The momentum of an SGD that has one goes from 0.95 to 0.85 and
