@@ -101,6 +101,42 @@ tl_layout_add(tl_layout *layout, size_t *offset, size_t bytes)
     return TL_OK;
 }
 
+static bool
+live_together(const tl_lifetime *a, const tl_lifetime *b)
+{
+    return a->first <= b->last && b->first <= a->last;
+}
+
+tl_status
+tl_lifetime_place(tl_lifetime *blocks, size_t index, size_t *end)
+{
+    tl_lifetime *mine = &blocks[index];
+    size_t offset = 0;
+    if (mine->bytes > SIZE_MAX / 4) { /* leaves room for the sums below */
+        return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^62 bytes of memory");
+    }
+    for (size_t i = 0; i < index;) {
+        const tl_lifetime *other = &blocks[i];
+        const bool clash = live_together(mine, other) &&
+                           offset < other->offset + other->bytes &&
+                           other->offset < offset + mine->bytes;
+        if (clash) {
+            offset = round_up(other->offset + other->bytes, TL_ALIGNMENT);
+            i = 0; /* the new offset may meet an earlier one */
+        } else {
+            i++;
+        }
+    }
+    if (offset > SIZE_MAX / 2) {
+        return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^64 bytes of memory");
+    }
+    mine->offset = offset;
+    if (offset + mine->bytes > *end) {
+        *end = offset + mine->bytes;
+    }
+    return TL_OK;
+}
+
 tl_status
 tl_arena_create(tl_arena *arena, size_t size)
 {

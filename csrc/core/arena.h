@@ -43,6 +43,18 @@ typedef struct tl_layout {
  * does not fit a size_t. */
 tl_status tl_layout_add(tl_layout *layout, size_t *offset, size_t bytes);
 
+/* A sub-block that is needed from one moment to another only. */
+typedef struct tl_lifetime {
+    size_t bytes;
+    size_t first, last; /* moments */
+    size_t offset;
+} tl_lifetime;
+
+/* Places blocks[index] at the lowest aligned offset at which none of the blocks in front of it
+ * lies that is needed at the same time; *end grows to where it ends. TL_OUT_OF_MEMORY if the
+ * sum does not fit a size_t. */
+tl_status tl_lifetime_place(tl_lifetime *blocks, size_t index, size_t *end);
+
 typedef struct tl_arena {
     unsigned char *base;
     size_t size;

@@ -8,15 +8,6 @@
 #include "core/arena.h"
 #include "core/pool.h"
 
-/* Where a step's value lies within an executor's arena. What lies within a block has no place.
- */
-typedef struct place {
-    size_t offset;
-    size_t bytes;
-    size_t first; /* block that writes it */
-    size_t last;  /* last block that reads it */
-} place;
-
 /* Steps that one kernel runs. */
 typedef struct stage {
     tl_block block;
@@ -42,7 +33,8 @@ struct tl_program {
     size_t phase_count; /* of all stages */
     tl_arena packed;
     size_t packed_bytes;
-    place *places;
+    tl_lifetime *places; /* one a step: of its value, in stages from writing to last reading.
+                            What lies within a block has no bytes. */
     size_t activation_bytes; /* of an executor; what follows lies at these offsets */
     size_t input_offset;     /* floats made from bytes, for kernels that cannot read these */
     bool makes_floats;       /* there is such a kernel */
@@ -77,7 +69,7 @@ plan_lifetimes(tl_program *program)
     for (size_t i = 0; i < program->stage_count; i++) {
         const stage *made = &program->stages[i];
         const tl_step *last = &made->block.steps[made->block.count - 1];
-        place *at = &program->places[made->value];
+        tl_lifetime *at = &program->places[made->value];
         at->bytes = tl_shape_elements(&last->dst_shape) * sizeof(float);
         at->first = i;
         at->last = i;
@@ -104,47 +96,16 @@ taken_over(const tl_program *program, size_t index)
     return step->residual;
 }
 
-static bool
-live_together(const place *a, const place *b)
-{
-    return a->first <= b->last && b->first <= a->last;
-}
-
-/* First fit: the lowest offset at which no value that lives at the same time lies. */
 static tl_status
 place_value(tl_program *program, size_t index, size_t *end)
 {
-    place *mine = &program->places[program->stages[index].value];
+    const size_t value = program->stages[index].value;
     const size_t over = taken_over(program, index);
     if (over != TL_NONE) {
-        mine->offset = program->places[over].offset;
+        program->places[value].offset = program->places[over].offset;
         return TL_OK;
     }
-    size_t offset = 0;
-    if (mine->bytes > SIZE_MAX / 4) { /* leaves room for the sums below */
-        return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^62 bytes of memory");
-    }
-    for (size_t i = 0; i < index;) {
-        const place *other = &program->places[program->stages[i].value];
-        const bool clash = live_together(mine, other) &&
-                           offset < other->offset + other->bytes &&
-                           other->offset < offset + mine->bytes;
-        if (clash) {
-            offset =
-                (other->offset + other->bytes + TL_ALIGNMENT - 1) / TL_ALIGNMENT * TL_ALIGNMENT;
-            i = 0; /* the new offset may meet an earlier one */
-        } else {
-            i++;
-        }
-    }
-    if (offset > SIZE_MAX / 2) {
-        return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^64 bytes of memory");
-    }
-    mine->offset = offset;
-    if (offset + mine->bytes > *end) {
-        *end = offset + mine->bytes;
-    }
-    return TL_OK;
+    return tl_lifetime_place(program->places, value, end);
 }
 
 /* Whether the step reads what comes in beside or behind its src. */

@@ -73,28 +73,6 @@ mark_needed(tl_trainer *t, const tl_graph *graph)
     return TL_OK;
 }
 
-/* The optimizer's arrays for every trained parameter that the loss depends on. */
-static tl_status
-create_state(tl_trainer *t, const tl_graph *graph, const tl_trainer_plan *plan)
-{
-    tl_status status = TL_OUT_OF_MEMORY;
-    bool *trains = tl_alloc(graph->param_count, sizeof *trains);
-    if (trains == NULL) {
-        goto done;
-    }
-    for (size_t i = t->start + 1; i <= t->logits; i++) {
-        const tl_node *node = &graph->nodes[i];
-        for (size_t k = 0; t->needed[i] && k < node->param_count; k++) {
-            trains[node->first_param + k] = t->trainable[node->first_param + k];
-        }
-    }
-    TL_TRY(tl_train_state_create(&t->state, t->network, trains, &plan->optimizer,
-                                 plan->multipliers));
-done:
-    tl_free(trains);
-    return status;
-}
-
 tl_status
 tl_trainer_create(tl_trainer **out, tl_network *network, const tl_trainer_plan *plan)
 {
@@ -135,7 +113,8 @@ tl_trainer_create(tl_trainer **out, tl_network *network, const tl_trainer_plan *
                                             .output = t->logits == t->output
                                                           ? TL_LINEAR
                                                           : last->activation.function}));
-    TL_TRY(create_state(t, graph, plan));
+    TL_TRY(tl_train_state_create(&t->state, network, tl_parts_trained(t->parts),
+                                 &plan->optimizer, plan->multipliers));
 
     *out = t; /* handed over */
     t = NULL;

@@ -11,7 +11,6 @@
 #include "core/train_heads.h"
 
 enum {
-    PARTS_MOST = 256,
     SMALL_WORK = 4 << 20,   /* multiply-adds: below, threads cost more than they save */
     MICRO_FLOATS = 6 << 20, /* that a part stores at a time where it goes alone */
     ADD_PIXELS = 256
@@ -211,10 +210,10 @@ tl_parts_train(const tl_parts *parts)
     return parts->plan.units[parts->plan.logits].wants_grad;
 }
 
-bool
-tl_parts_take_statistics(const tl_parts *parts)
+const bool *
+tl_parts_trained(const tl_parts *parts)
 {
-    return parts->plan.batch_statistics;
+    return parts->trains;
 }
 
 /* --- room ------------------------------------------------------------------------------- */
@@ -225,7 +224,6 @@ choose_parts(const tl_parts *all, size_t rows, size_t *at_once)
 {
     const size_t threads = tl_pool_threads();
     size_t count = rows < threads ? rows : threads;
-    count = count > PARTS_MOST ? PARTS_MOST : count;
     if (all->plan.work * rows < SMALL_WORK) {
         count = 1;
     }

@@ -32,8 +32,9 @@ typedef struct tl_parts_plan {
 tl_status tl_parts_create(tl_parts **out, const tl_parts_plan *plan);
 void tl_parts_destroy(tl_parts *parts);
 
-/* Whether anything is trained. */
+/* Whether anything is trained, and which parameters. */
 bool tl_parts_train(const tl_parts *parts);
+const bool *tl_parts_trained(const tl_parts *parts);
 
 /* Bytes that a batch of so many rows needs. */
 tl_status tl_parts_memory(const tl_parts *parts, size_t rows, size_t *bytes);
@@ -63,9 +64,6 @@ const float *const *tl_parts_gradients(const tl_parts *parts);
 
 /* Moves the moving statistics towards those of the last batch. */
 void tl_parts_move_statistics(const tl_parts *parts);
-
-/* Whether a batch norm takes statistics of the batch. */
-bool tl_parts_take_statistics(const tl_parts *parts);
 
 /* Seconds of a processor that unit i took in all runs so far, on average of the parts; false:
  * no such unit. */

@@ -11,7 +11,6 @@
 typedef struct planning {
     tl_train_plan *plan;
     const tl_graph *graph;
-    const bool *needed;
     const bool *trainable;
     const tl_train_ops *ops;
     size_t start;
@@ -250,12 +249,8 @@ tl_train_plan_create(tl_train_plan *plan, const tl_graph *graph, size_t start, s
 {
     tl_status status = TL_OUT_OF_MEMORY;
     tl_train_plan made = {0};
-    planning p = {.plan = &made,
-                  .graph = graph,
-                  .needed = needed,
-                  .trainable = trainable,
-                  .ops = ops,
-                  .start = start};
+    planning p = {
+        .plan = &made, .graph = graph, .trainable = trainable, .ops = ops, .start = start};
     made.units = tl_alloc(graph->count, sizeof *made.units);
     p.readers = tl_alloc(graph->count, sizeof *p.readers);
     p.reader = tl_alloc(graph->count, sizeof *p.reader);
@@ -308,22 +303,15 @@ tl_train_plan_clear(tl_train_plan *plan)
 
 /* --- memory ----------------------------------------------------------------------------- */
 
-/* A block that lives from one moment to another: unit u goes forward at moment u and backward
- * at 2 * count - u. */
-typedef struct block {
-    size_t bytes;
-    size_t first, last;
-    size_t offset;
-} block;
-
+/* Unit u goes forward at moment u and backward at 2 * count - u. */
 static void
-live_until(block *b, size_t moment)
+live_until(tl_lifetime *b, size_t moment)
 {
     b->last = b->last < moment ? moment : b->last;
 }
 
 static void
-find_lifetimes(const tl_train_plan *plan, block *values, block *grads)
+find_lifetimes(const tl_train_plan *plan, tl_lifetime *values, tl_lifetime *grads)
 {
     const size_t turn = plan->count;
     for (size_t u = 1; u < plan->count; u++) {
@@ -348,38 +336,6 @@ find_lifetimes(const tl_train_plan *plan, block *values, block *grads)
             }
         }
     }
-}
-
-static bool
-live_together(const block *a, const block *b)
-{
-    return a->first <= b->last && b->first <= a->last;
-}
-
-/* The lowest offset at which nothing lies that lives at the same time. */
-static tl_status
-place_block(block *blocks, const size_t *order, size_t placed, size_t *end)
-{
-    block *mine = &blocks[order[placed]];
-    size_t offset = 0;
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (size_t i = 0; i < placed; i++) {
-            const block *other = &blocks[order[i]];
-            if (live_together(mine, other) && offset < other->offset + other->bytes &&
-                other->offset < offset + mine->bytes) {
-                offset = other->offset + other->bytes;
-                moved = true;
-            }
-        }
-    }
-    mine->offset = offset;
-    size_t top;
-    if (__builtin_add_overflow(offset, mine->bytes, &top)) {
-        return tl_fail(TL_OUT_OF_MEMORY, "a plan of more than 2^64 bytes of memory");
-    }
-    *end = *end < top ? top : *end;
-    return TL_OK;
 }
 
 /* Bytes of scratch that a unit needs, there and back. */
@@ -418,12 +374,13 @@ tl_train_plan_memory(const tl_train_plan *plan, size_t rows, tl_place *places, s
 {
     tl_status status = TL_OUT_OF_MEMORY;
     const size_t count = 2 * plan->count;
-    block *blocks = tl_alloc(count, sizeof *blocks);
+    tl_lifetime *blocks = tl_alloc(count, sizeof *blocks); /* values, then gradients */
+    tl_lifetime *sorted = tl_alloc(count, sizeof *sorted);
     size_t *order = tl_alloc(count, sizeof *order);
     size_t used = 0;
     size_t end = 0;
     size_t most = 0;
-    if (blocks == NULL || order == NULL) {
+    if (blocks == NULL || sorted == NULL || order == NULL) {
         goto done;
     }
     find_lifetimes(plan, blocks, blocks + plan->count);
@@ -453,7 +410,9 @@ tl_train_plan_memory(const tl_train_plan *plan, size_t rows, tl_place *places, s
         order[at] = moving;
     }
     for (size_t i = 0; i < used; i++) {
-        TL_TRY(place_block(blocks, order, i, &end));
+        sorted[i] = blocks[order[i]];
+        TL_TRY(tl_lifetime_place(sorted, i, &end));
+        blocks[order[i]].offset = sorted[i].offset;
     }
     for (size_t u = 1; places != NULL && u < plan->count; u++) {
         places[u] = (tl_place){blocks[u].offset, blocks[plan->count + u].offset};
@@ -463,6 +422,7 @@ tl_train_plan_memory(const tl_train_plan *plan, size_t rows, tl_place *places, s
     status = TL_OK;
 done:
     tl_free(order);
+    tl_free(sorted);
     tl_free(blocks);
     return status;
 }

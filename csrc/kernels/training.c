@@ -447,6 +447,19 @@ image_of(const tl_layer *layer, const sizes *s, const tl_view *src, size_t image
     return view_from(src, image * layer->src.dims[0] * layer->src.dims[1], s->in);
 }
 
+/* Moments of the `pending` pixels in front of `end`, once there are enough of them or no more
+ * will come. */
+static void
+take_row_moments(const tl_layer_forward *call, const sizes *s, const float *end,
+                 size_t *pending, bool is_last)
+{
+    if (call->moments != NULL && (*pending >= MOMENT_PIXELS || is_last)) {
+        take_moments(call->moments, end - *pending * s->out, *pending, s->out,
+                     (float *)call->scratch + s->sums);
+        *pending = 0;
+    }
+}
+
 static void
 windows_forward(const tl_layer *layer, const sizes *s, const tl_layer_forward *call)
 {
@@ -480,12 +493,7 @@ windows_forward(const tl_layer *layer, const sizes *s, const tl_layer_forward *c
                      micro);
             dst += width * s->out;
             pending += width;
-            const bool end = y + 1 == height && n + 1 == call->images;
-            if (call->moments != NULL && (pending >= MOMENT_PIXELS || end)) {
-                take_moments(call->moments, dst - pending * s->out, pending, s->out,
-                             scratch + s->sums);
-                pending = 0;
-            }
+            take_row_moments(call, s, dst, &pending, y + 1 == height && n + 1 == call->images);
         }
     }
 }
@@ -631,12 +639,7 @@ depthwise_forward(const tl_layer *layer, const sizes *s, const tl_layer_forward 
             depthwise_row(dst, layer, s, ring, y, call, micro);
             dst += width * s->out;
             pending += width;
-            const bool end = y + 1 == height && n + 1 == call->images;
-            if (call->moments != NULL && (pending >= MOMENT_PIXELS || end)) {
-                take_moments(call->moments, dst - pending * s->out, pending, s->out,
-                             scratch + s->sums);
-                pending = 0;
-            }
+            take_row_moments(call, s, dst, &pending, y + 1 == height && n + 1 == call->images);
         }
     }
 }

@@ -405,24 +405,31 @@ trainer_train_batch(PyObject *op, PyObject *args, PyObject *kwargs)
     return result;
 }
 
+/* The arrays of (x, y, sample_weight=None); `format` ends in the method's name. */
+static int
+parse_batch(TrainerObject *self, batch_arrays *arrays, PyObject *args, PyObject *kwargs,
+            const char *format)
+{
+    static char *names[] = {"x", "y", "sample_weight", NULL};
+    PyObject *x;
+    PyObject *y;
+    PyObject *sample_weight = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, &x, &y, &sample_weight)) {
+        return -1;
+    }
+    return read_batch(self, arrays, x, y, sample_weight);
+}
+
 /* Trainer.evaluate_batch(x, y, sample_weight=None) -> (loss, outputs) */
 static PyObject *
 trainer_evaluate_batch(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "y", "sample_weight", NULL};
     TrainerObject *self = (TrainerObject *)op;
-    PyObject *x;
-    PyObject *y;
-    PyObject *sample_weight = NULL;
     PyObject *result = NULL;
     double loss = 0;
     tl_status status;
     batch_arrays arrays = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:evaluate_batch", names, &x, &y,
-                                     &sample_weight)) {
-        return NULL;
-    }
-    if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
+    if (parse_batch(self, &arrays, args, kwargs, "OO|O:evaluate_batch") == 0) {
         Py_BEGIN_ALLOW_THREADS
         tl_detail_clear();
         status = tl_trainer_evaluate(self->trainer, &loss, PyArray_DATA(arrays.outputs),
@@ -461,21 +468,13 @@ copy_gradients(TrainerObject *self, const float *const *gradients)
 static PyObject *
 trainer_gradients(PyObject *op, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"x", "y", "sample_weight", NULL};
     TrainerObject *self = (TrainerObject *)op;
-    PyObject *x;
-    PyObject *y;
-    PyObject *sample_weight = NULL;
     PyObject *list = NULL;
     const float *const *gradients = NULL;
     double loss = 0;
     tl_status status;
     batch_arrays arrays = {0};
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:gradients", names, &x, &y,
-                                     &sample_weight)) {
-        return NULL;
-    }
-    if (read_batch(self, &arrays, x, y, sample_weight) == 0) {
+    if (parse_batch(self, &arrays, args, kwargs, "OO|O:gradients") == 0) {
         arrays.batch.interrupted = has_signal;
         Py_BEGIN_ALLOW_THREADS
         tl_mutex_lock(&self->lock);

@@ -243,11 +243,7 @@ class Compiled:
         first = 0
         for node in self.nodes:
             count = len(node["parameters"])
-            if (
-                node["op"] == "batch_normalization"
-                and not node.get("inference")
-                and self.flags[first]
-            ):
+            if node["op"] == "batch_normalization" and not node["inference"] and self.flags[first]:
                 names.append(node["name"])
             first += count
         return names
