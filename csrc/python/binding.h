@@ -111,6 +111,9 @@ PyObject *tl_get_tensors_method(PyObject *module, PyObject *tensors);
 /* logistic_method.c */
 PyObject *tl_logistic_regression_method(PyObject *module, PyObject *args, PyObject *kwargs);
 
+/* pictures_functions.c */
+PyObject *tl_transform_picture_method(PyObject *module, PyObject *args, PyObject *kwargs);
+
 /* graph_object.c */
 PyObject *tl_graph_wrap(module_state *state, tl_graph *graph); /* takes the graph over */
 PyObject *tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs);

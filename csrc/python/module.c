@@ -130,6 +130,8 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "The weights of a softmax or sigmoid layer, by L-BFGS."},
     {"pixels_to_float", (PyCFunction)(void (*)(void))pixels_to_float,
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
+    {"transform_picture", (PyCFunction)(void (*)(void))tl_transform_picture_method,
+     METH_VARARGS | METH_KEYWORDS, "One picture, moved, flipped, shifted and standardised."},
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
     {"get_num_threads", get_num_threads, METH_NOARGS, "The size of the crew."},
     {"config", config, METH_NOARGS, "Versions, instruction sets and CPUs."},
