@@ -313,7 +313,7 @@ class IteratorSource(Source):
         return self._batch_of(self.iterator.draw_batch(i))
 
     def pick(self, indices: Array) -> Batch:
-        """The batch of these pictures as they are; neither order nor draws of the iterator change."""
+        """These pictures as they are; neither order nor draws of the iterator change."""
         return self._batch_of(Draw(indices))
 
     def _batch_of(self, draw: Draw) -> Batch:

@@ -42,6 +42,7 @@ class FilesIterator(PictureIterator):
     classes: NDArray[np.int32]
     num_classes: int
     filenames: list[str]
+    _filepaths: list[str]
 
     def _set_reading(
         self,

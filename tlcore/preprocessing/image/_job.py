@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class PicturesJob:
-    """The pictures of a draw: standardised, in the iterator's dtype, or `raw`, the decoded bytes."""
+    """The pictures of a draw: standardised, in the iterator's dtype, or `raw`, decoded bytes."""
 
     def __init__(self, iterator: PictureIterator, draw: Draw, raw: bool = False) -> None:
         self._iterator = iterator
@@ -49,7 +49,8 @@ class PicturesJob:
         if (
             self._rule is not None
             and self._draw.transform(row) is None
-            and (pixels.dtype, self._dtype) == (np.uint8, np.float32)
+            and pixels.dtype == np.uint8
+            and self._dtype == np.float32
         ):
             _core.pixels_to_float(self._dst[row], pixels, *self._rule)
             return None
