@@ -14,6 +14,7 @@ from tlcore.preprocessing.image._pictures import (
     check_color_mode,
     check_interpolation,
     check_target_size,
+    image_pixels,
     load_img,
     unreadable,
 )
@@ -168,7 +169,7 @@ class FilesIterator(PictureIterator):
             interpolation=self.interpolation,
             keep_aspect_ratio=self.keep_aspect_ratio,
         ) as img:
-            return np.asarray(img).reshape(self.image_shape)
+            return image_pixels(img)
 
 
 def _split(subset: str | None, generator: ImageDataGenerator | None) -> tuple[float, float] | None:

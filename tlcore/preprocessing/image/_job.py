@@ -15,6 +15,7 @@ from tlcore.preprocessing.image._arithmetic import pixel_rule
 from tlcore.preprocessing.image._reading import submit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
@@ -35,16 +36,35 @@ class PicturesJob:
         self.nbytes = int(np.prod(self._shape)) * (1 if raw else max(4, self._dtype.itemsize))
 
     def begin(self) -> list[Future[Any]]:
-        """Hand the pictures to the crew."""
+        """Hand the pictures to the crew; whoever is free takes the next one."""
+        size = len(self._draw)
         self._rule = pixel_rule(self._iterator.image_data_generator)
         self._dst = np.empty(self._shape, dtype=self._dtype)
-        return [submit(self._make, row) for row in range(len(self._draw))]
+        self._made: list[NDArray[Any] | Exception | None] = [None] * size
+        self._stopped = False
+        rows = iter(range(size))
+        return [submit(self._work, rows) for _ in range(min(size, _core.get_num_threads()))]
+
+    def stop(self) -> None:
+        """Read no further picture."""
+        self._stopped = True
+
+    def _work(self, rows: Iterator[int]) -> None:
+        for row in rows:
+            if self._stopped:
+                return
+            try:
+                self._made[row] = self._make(row)
+            except Exception as error:
+                # Rows are handed out in order: whatever comes before this one is made as well.
+                self._made[row] = error
+                self._stopped = True
 
     def _make(self, row: int) -> NDArray[Any] | None:
-        """Runs in the crew: a picture to its place, or returned if more is to come."""
+        """A picture to its place, or returned if more is to come."""
         pixels = self._iterator._pixels(int(self._draw.indices[row]))
         if self._raw:
-            self._dst[row] = pixels
+            _core.pixels_pack(self._dst[row], pixels)
             return None
         if (
             self._rule is not None
@@ -56,10 +76,12 @@ class PicturesJob:
             return None
         return pixels
 
-    def finish(self, parts: list[NDArray[Any] | None]) -> NDArray[Any]:
-        """The batch, once the crew is done."""
-        for row, pixels in enumerate(parts):
-            if pixels is not None:
-                self._dst[row] = self._iterator._changed(pixels, self._draw.transform(row))
+    def finish(self) -> NDArray[Any]:
+        """The batch, once the crew is done. Raises what the first bad picture raised."""
+        for row, made in enumerate(self._made):
+            if isinstance(made, Exception):
+                raise made
+            if made is not None:
+                self._dst[row] = self._iterator._changed(made, self._draw.transform(row))
         self._iterator._save(self._draw, self._dst)
         return self._dst
