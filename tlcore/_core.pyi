@@ -301,7 +301,22 @@ def logistic_regression(
 def pixels_to_float(
     dst: FloatArray, src: NDArray[np.uint8], divide: float, scale: float, offset: float
 ) -> None:
-    """dst = (src / divide) * scale + offset, each in float32, in this order."""
+    """dst = (src / divide) * scale + offset, each in float32, in this order.
+
+    src may be one picture (height, width, at most 4 channels) with gaps between its pixels.
+    """
+
+def pixels_pack(dst: NDArray[np.uint8], src: NDArray[np.uint8]) -> None:
+    """dst = src, whose pixels may lie as in pixels_to_float."""
+
+def arrow_pixels(
+    schema: object, array: object, height: int, width: int, channels: int
+) -> NDArray[np.uint8]:
+    """A view (height, width, channels) of the pixels in what `__arrow_c_array__` returned.
+
+    A pixel has one byte or four there, of which the first `channels` are shown. Not writeable; it
+    keeps the memory alive. ValueError if that is not what the capsules hold.
+    """
 
 def transform_picture(
     dst: NDArray[Any],

@@ -47,6 +47,7 @@ typedef struct tl_affine_job {
     bool flip_rows, flip_cols; /* of the result */
     tl_pixel_type type;        /* of the source */
     const void *src;           /* height x width x channels, as dst; may not overlap it */
+    size_t step;               /* values from a pixel of src to the next; no gaps for floats */
     void *dst;
     size_t height, width, channels;
     const tl_pixel_map *map; /* for float32 results, or NULL */

@@ -6,17 +6,15 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 #include "image/affine_rgb_floats.h"
 
-/* Two RGB pixels side by side are 6 bytes of the 8 that are read at once: the first 6 in the upper
- * row, the last 6 in the lower row, so that all 8 are inside the picture. */
-enum { SKIPPED_BELOW = 2 };
-
+/* Two pixels side by side are read as 8 bytes, also where they are 6: then the first 6 in the upper
+ * row and the last 6 in the lower row, so that all 8 are inside the picture. */
 static inline __attribute__((always_inline)) TARGET __m512i
-load_pairs(const uint8_t *from, const int32_t *at)
+load_pairs(const uint8_t *from, const int32_t *at, size_t step)
 {
     __m128i quarter[4];
     for (int q = 0; q < 4; q++) {
-        const __m128i first = _mm_loadl_epi64((const void *)(from + 3 * (size_t)at[2 * q]));
-        const __m128i next = _mm_loadl_epi64((const void *)(from + 3 * (size_t)at[2 * q + 1]));
+        const __m128i first = _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * q]));
+        const __m128i next = _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * q + 1]));
         quarter[q] = _mm_unpacklo_epi64(first, next);
     }
     const __m256i low = _mm256_set_m128i(quarter[1], quarter[0]);
@@ -34,13 +32,14 @@ colour(__m512i pairs, int byte)
 }
 
 static inline __attribute__((always_inline)) TARGET __m256
-blend_colour(__m512i above, __m512i below, int c, __m512d y0, __m512d y1, __m512d x0,
+blend_colour(__m512i above, __m512i below, int c, int step, __m512d y0, __m512d y1, __m512d x0,
              __m512d x1)
 {
+    const int skipped = 8 - 2 * step;
     const __m512d upper_left = _mm512_mul_pd(colour(above, c), y0);
-    const __m512d upper_right = _mm512_mul_pd(colour(above, c + 3), y0);
-    const __m512d lower_left = _mm512_mul_pd(colour(below, c + SKIPPED_BELOW), y1);
-    const __m512d lower_right = _mm512_mul_pd(colour(below, c + 3 + SKIPPED_BELOW), y1);
+    const __m512d upper_right = _mm512_mul_pd(colour(above, c + step), y0);
+    const __m512d lower_left = _mm512_mul_pd(colour(below, c + skipped), y1);
+    const __m512d lower_right = _mm512_mul_pd(colour(below, c + step + skipped), y1);
     __m512d sum = _mm512_mul_pd(upper_left, x0);
     sum = _mm512_add_pd(sum, _mm512_mul_pd(upper_right, x1));
     sum = _mm512_add_pd(sum, _mm512_mul_pd(lower_left, x0));
@@ -48,9 +47,11 @@ blend_colour(__m512i above, __m512i below, int c, __m512d y0, __m512d y1, __m512
     return _mm512_cvtpd_ps(sum);
 }
 
-static inline TARGET size_t
-blend_rgb_bytes(float *dst, const uint8_t *src, size_t width, const places *found, size_t count)
+static inline __attribute__((always_inline)) TARGET size_t
+blend_pairs(float *dst, const uint8_t *src, size_t width, int step, const places *found,
+            size_t count)
 {
+    const size_t bytes = (size_t)step;
     /* of r0..r7 g0..g7 and, from 16 on, b0..b7 */
     const __m512i start =
         _mm512_setr_epi32(0, 8, 16, 1, 9, 17, 2, 10, 18, 3, 11, 19, 4, 12, 20, 5);
@@ -58,15 +59,15 @@ blend_rgb_bytes(float *dst, const uint8_t *src, size_t width, const places *foun
         _mm512_setr_epi32(13, 21, 6, 14, 22, 7, 15, 23, 0, 0, 0, 0, 0, 0, 0, 0);
     size_t k = 0;
     for (; k + 8 <= count; k += 8) {
-        const __m512i above = load_pairs(src, found->at + k);
-        const __m512i below = load_pairs(src + 3 * width - SKIPPED_BELOW, found->at + k);
+        const __m512i above = load_pairs(src, found->at + k, bytes);
+        const __m512i below = load_pairs(src + bytes * width + 2 * bytes - 8, found->at + k, bytes);
         const __m512d y0 = _mm512_loadu_pd(found->y0 + k);
         const __m512d y1 = _mm512_loadu_pd(found->y1 + k);
         const __m512d x0 = _mm512_loadu_pd(found->x0 + k);
         const __m512d x1 = _mm512_loadu_pd(found->x1 + k);
-        const __m256 r = blend_colour(above, below, 0, y0, y1, x0, x1);
-        const __m256 g = blend_colour(above, below, 1, y0, y1, x0, x1);
-        const __m256 b = blend_colour(above, below, 2, y0, y1, x0, x1);
+        const __m256 r = blend_colour(above, below, 0, step, y0, y1, x0, x1);
+        const __m256 g = blend_colour(above, below, 1, step, y0, y1, x0, x1);
+        const __m256 b = blend_colour(above, below, 2, step, y0, y1, x0, x1);
         const __m512 rg = _mm512_insertf32x8(_mm512_castps256_ps512(r), g, 1);
         const __m512 wide_b = _mm512_castps256_ps512(b);
         _mm512_storeu_ps(dst + 3 * k, _mm512_permutex2var_ps(rg, start, wide_b));
@@ -74,6 +75,14 @@ blend_rgb_bytes(float *dst, const uint8_t *src, size_t width, const places *foun
                          _mm512_castps512_ps256(_mm512_permutex2var_ps(rg, end, wide_b)));
     }
     return k;
+}
+
+static TARGET size_t
+blend_rgb_bytes(float *dst, const uint8_t *src, size_t width, size_t step, const places *found,
+                size_t count)
+{
+    return step == 4 ? blend_pairs(dst, src, width, 4, found, count)
+                     : blend_pairs(dst, src, width, 3, found, count);
 }
 
 #define ROWS tl_affine_rows_avx512

@@ -3,6 +3,6 @@
 
 #define TARGET
 #define ROWS tl_affine_rows_portable
-#define BLEND_RGB_BYTES(dst, src, width, found, count) 0
+#define BLEND_RGB_BYTES(dst, src, width, step, found, count) 0
 #define BLEND_RGB_FLOATS(dst, src, width, found, count) 0
 #include "image/affine_rows.h"

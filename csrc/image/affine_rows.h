@@ -1,5 +1,5 @@
 /* Rows of an affine transformation, included once an instruction set, which defines TARGET,
- * ROWS (the function's name), BLEND_RGB_BYTES and BLEND_RGB_FLOATS (dst, src, width of the source,
+ * ROWS (the function's name), BLEND_RGB_BYTES and BLEND_RGB_FLOATS (dst, src, its width and step,
  * places, count; how many pixels, from the first on, they have done).
  *
  * First where the pixels of a stretch lie: compiled to vectors, no branches; then their values.
@@ -111,22 +111,26 @@ find_in_mode(places *found, double y, double x, double col, double step, size_t 
 
 /* Pixels `from` on, of any kind. */
 #define BLEND(name, src_type, dst_type)                                                        \
-    INLINE void name(dst_type *restrict dst, const src_type *restrict src, size_t from,       \
-                     size_t count, size_t channels, const tl_affine_job *job,                  \
+    INLINE void name(dst_type *restrict dst, const src_type *restrict src, size_t from,        \
+                     size_t count, size_t channels, size_t step, const tl_affine_job *job,     \
                      const places *found)                                                      \
     {                                                                                          \
-        const size_t row = job->width * channels;                                              \
-        for (size_t k = from; k < count; k++) {                                                \
-            const src_type *p = src + (size_t)found->at[k] * channels;                         \
-            for (size_t c = 0; c < channels; c++, p++) {                                       \
-                if (job->affine.order == 0) {                                                  \
-                    dst[k * channels + c] = (dst_type)*p;                                      \
-                    continue;                                                                  \
+        const size_t row = job->width * step;                                                  \
+        if (job->affine.order == 0) {                                                          \
+            for (size_t k = from; k < count; k++) {                                            \
+                for (size_t c = 0; c < channels; c++) {                                        \
+                    dst[k * channels + c] = (dst_type)src[(size_t)found->at[k] * step + c];    \
                 }                                                                              \
+            }                                                                                  \
+            return;                                                                            \
+        }                                                                                      \
+        for (size_t k = from; k < count; k++) {                                                \
+            const src_type *p = src + (size_t)found->at[k] * step;                             \
+            for (size_t c = 0; c < channels; c++, p++) {                                       \
                 double sum = 0.0 + (double)p[0] * found->y0[k] * found->x0[k];                 \
-                sum += (double)p[channels] * found->y0[k] * found->x1[k];                      \
+                sum += (double)p[step] * found->y0[k] * found->x1[k];                          \
                 sum += (double)p[row] * found->y1[k] * found->x0[k];                           \
-                sum += (double)p[row + channels] * found->y1[k] * found->x1[k];                \
+                sum += (double)p[row + step] * found->y1[k] * found->x1[k];                    \
                 dst[k * channels + c] = (dst_type)sum;                                         \
             }                                                                                  \
         }                                                                                      \
@@ -141,31 +145,32 @@ static TARGET void
 blend(void *dst, const tl_affine_job *job, const places *found, size_t count)
 {
     const size_t channels = job->channels;
+    const size_t step = job->step;
     const bool is_rgb = channels == 3 && job->affine.order == 1;
     size_t done = 0;
-    switch (job->type) {
-    case TL_UINT8:
-        if (is_rgb) {
-            done = BLEND_RGB_BYTES(dst, job->src, job->width, found, count);
-            blend_bytes(dst, job->src, done, count, 3, job, found);
-        } else if (channels == 1) {
-            blend_bytes(dst, job->src, 0, count, 1, job, found);
-        } else {
-            blend_bytes(dst, job->src, 0, count, channels, job, found);
+    /* the known sizes are for the compiler */
+    if (job->type == TL_UINT8) {
+        if (is_rgb && (step == 3 || step == 4)) {
+            done = BLEND_RGB_BYTES(dst, job->src, job->width, step, found, count);
         }
-        break;
-    case TL_FLOAT32:
+        if (channels == 3) {
+            blend_bytes(dst, job->src, done, count, 3, step, job, found);
+        } else if (channels == 1) {
+            blend_bytes(dst, job->src, 0, count, 1, 1, job, found);
+        } else {
+            blend_bytes(dst, job->src, 0, count, channels, step, job, found);
+        }
+    } else if (job->type == TL_FLOAT32) {
         if (is_rgb) {
             done = BLEND_RGB_FLOATS(dst, job->src, job->width, found, count);
-            blend_floats(dst, job->src, done, count, 3, job, found);
+            blend_floats(dst, job->src, done, count, 3, 3, job, found);
         } else if (channels == 1) {
-            blend_floats(dst, job->src, 0, count, 1, job, found);
+            blend_floats(dst, job->src, 0, count, 1, 1, job, found);
         } else {
-            blend_floats(dst, job->src, 0, count, channels, job, found);
+            blend_floats(dst, job->src, 0, count, channels, channels, job, found);
         }
-        break;
-    default:
-        blend_doubles(dst, job->src, 0, count, channels, job, found);
+    } else {
+        blend_doubles(dst, job->src, 0, count, channels, channels, job, found);
     }
 }
 

@@ -1,4 +1,4 @@
-/* Pixels from uint8 HWC on. Stands on core/status, pool and arena alone. */
+/* Pixels from uint8 HWC on. Stands on core/status, pool, arena and cpu alone. */
 #ifndef TL_IMAGE_PIXELS_H
 #define TL_IMAGE_PIXELS_H
 
@@ -9,7 +9,14 @@ typedef struct tl_pixel_map {
     float divide, scale, offset;
 } tl_pixel_map;
 
-/* dst = (src / divide) * scale + offset, each operation rounded to float32, in this order. */
-void tl_pixels_to_float(float *dst, const uint8_t *src, size_t count, const tl_pixel_map *map);
+/* dst = (src / divide) * scale + offset, each operation rounded to float32, in this order.
+ *
+ * src holds `pixels` pixels of `channels` bytes, one every `step` bytes; dst has no gaps. */
+void tl_pixels_to_float(float *dst, const uint8_t *src, size_t pixels, size_t channels,
+                        size_t step, const tl_pixel_map *map);
+
+/* dst = src without the gaps. */
+void tl_pixels_pack(uint8_t *dst, const uint8_t *src, size_t pixels, size_t channels,
+                    size_t step);
 
 #endif

@@ -70,8 +70,8 @@ check(const tl_transform *how, tl_pixel_type result, tl_pixel_type type, size_t 
 
 tl_status
 tl_transform_begin(tl_transform_job *job, const tl_transform *how, void *dst,
-                   tl_pixel_type result, const void *src, tl_pixel_type type, size_t height,
-                   size_t width, size_t channels)
+                   tl_pixel_type result, const void *src, tl_pixel_type type, size_t step,
+                   size_t height, size_t width, size_t channels)
 {
     tl_status status;
     TL_TRY(check(how, result, type, channels));
@@ -85,6 +85,7 @@ tl_transform_begin(tl_transform_job *job, const tl_transform *how, void *dst,
                    .flip_cols = how->flips_cols,
                    .type = type,
                    .src = src,
+                   .step = step,
                    .dst = dst,
                    .height = height,
                    .width = width,
@@ -92,14 +93,6 @@ tl_transform_begin(tl_transform_job *job, const tl_transform *how, void *dst,
     };
     if (how->maps && !how->shifts_channels && !how->brightens && how->rescale == 1.0F) {
         job->affine.map = &job->how.map;
-    }
-    if (!how->moves && type == TL_UINT8 && result == TL_FLOAT32) {
-        const tl_pixel_map plain = {1, 1, -0.0F};
-        unsigned char bytes[256];
-        for (int i = 0; i < 256; i++) {
-            bytes[i] = (unsigned char)i;
-        }
-        tl_pixels_to_float(job->table, bytes, 256, job->affine.map != NULL ? &how->map : &plain);
     }
 done:
     return status;
@@ -109,42 +102,6 @@ bool
 tl_transform_is_done(const tl_transform_job *job)
 {
     return job->pass == DONE;
-}
-
-static size_t
-size_of(tl_pixel_type type)
-{
-    return type == TL_UINT8 ? 1 : type == TL_FLOAT32 ? sizeof(float) : sizeof(double);
-}
-
-/* Pixels of a row in their order or from the end. */
-#define COPY(src_type, dst_type, meaning)                                                      \
-    do {                                                                                       \
-        const src_type *in = (const src_type *)from;                                           \
-        dst_type *out = (dst_type *)to;                                                        \
-        for (size_t w = 0; w < width; w++) {                                                   \
-            const src_type *pixel = in + (backwards ? width - 1 - w : w) * channels;           \
-            for (size_t c = 0; c < channels; c++) {                                            \
-                const src_type value = pixel[c];                                               \
-                *out++ = meaning;                                                              \
-            }                                                                                  \
-        }                                                                                      \
-    } while (0)
-
-static inline __attribute__((always_inline)) void
-copy_pixels(const tl_transform_job *job, unsigned char *to, const unsigned char *from,
-            size_t width, size_t channels, bool backwards)
-{
-    const float *table = job->table;
-    if (job->affine.type == TL_FLOAT64) {
-        COPY(double, double, value);
-    } else if (job->affine.type == TL_FLOAT32) {
-        COPY(float, float, value);
-    } else if (job->result == TL_FLOAT32) {
-        COPY(uint8_t, float, table[value]);
-    } else {
-        COPY(uint8_t, uint8_t, value);
-    }
 }
 
 /* x / divide * scale + offset, then * rescale. */
@@ -160,23 +117,94 @@ map_floats(float *restrict x, size_t count, const tl_pixel_map *map, float resca
     }
 }
 
+/* The last pixel of src becomes the first of dst. */
+#define TURN_ROUND(type)                                                                       \
+    do {                                                                                       \
+        type *out = (type *)dst;                                                               \
+        for (size_t w = pixels; w-- > 0;) {                                                    \
+            memcpy(out, (const type *)src + w * step, channels * sizeof *out);                 \
+            out += channels;                                                                   \
+        }                                                                                      \
+    } while (0)
+
+static void
+copy_bytes(void *dst, const uint8_t *src, size_t pixels, const tl_affine_job *how)
+{
+    const size_t channels = how->channels;
+    const size_t step = how->step;
+    if (!how->flip_cols) {
+        tl_pixels_pack(dst, src, pixels, channels, step);
+    } else if (channels == 3) {
+        uint8_t *out = dst;
+        for (size_t w = pixels; w-- > 0; out += 3) {
+            memcpy(out, src + w * step, 3);
+        }
+    } else {
+        TURN_ROUND(uint8_t);
+    }
+}
+
+/* Bytes to numbers, a block at a time. */
+static void
+copy_bytes_to_floats(float *dst, const uint8_t *src, const tl_affine_job *how)
+{
+    enum { BLOCK = 1024 };
+    static const tl_pixel_map plain = {1, 1, -0.0F};
+    const tl_pixel_map *map = how->map != NULL ? how->map : &plain;
+    const size_t channels = how->channels;
+    const size_t step = how->step;
+    if (!how->flip_cols && (step == channels || channels <= 4)) {
+        tl_pixels_to_float(dst, src, how->width, channels, step, map);
+        return;
+    }
+    uint8_t turned[BLOCK];
+    const size_t whole = channels <= BLOCK ? BLOCK / channels : 0;
+    for (size_t w = 0; w < how->width;) {
+        const size_t left = how->width - w;
+        const size_t pixels = whole == 0 ? 1 : left < whole ? left : whole;
+        const size_t from = how->flip_cols ? left - pixels : w;
+        const uint8_t *bytes = src + from * step;
+        if (whole != 0) {
+            copy_bytes(turned, bytes, pixels, how);
+            bytes = turned;
+        }
+        tl_pixels_to_float(dst + w * channels, bytes, pixels * channels, 1, 1, map);
+        w += pixels;
+    }
+}
+
 static void
 copy_row(const tl_transform_job *job, size_t row)
 {
-    const tl_affine_job *a = &job->affine;
-    const size_t count = a->width * a->channels;
-    const size_t from = a->flip_rows ? a->height - 1 - row : row;
-    unsigned char *to = (unsigned char *)a->dst + row * count * size_of(job->result);
-    const unsigned char *src = (const unsigned char *)a->src + from * count * size_of(a->type);
-    if (!a->flip_cols) {
-        copy_pixels(job, to, src, count, 1, false); /* one long row of single values */
-    } else if (a->channels == 3) {
-        copy_pixels(job, to, src, a->width, 3, true);
+    const tl_affine_job *how = &job->affine;
+    const size_t pixels = how->width;
+    const size_t channels = how->channels;
+    const size_t step = how->step;
+    const size_t to = row * pixels * channels;
+    const size_t from = (how->flip_rows ? how->height - 1 - row : row) * pixels * step;
+    if (how->type == TL_UINT8 && job->result == TL_UINT8) {
+        copy_bytes((uint8_t *)how->dst + to, (const uint8_t *)how->src + from, pixels, how);
+    } else if (how->type == TL_UINT8) {
+        copy_bytes_to_floats((float *)how->dst + to, (const uint8_t *)how->src + from, how);
+    } else if (how->type == TL_FLOAT32) {
+        float *dst = (float *)how->dst + to;
+        const float *src = (const float *)how->src + from;
+        if (how->flip_cols) {
+            TURN_ROUND(float);
+        } else {
+            memcpy(dst, src, pixels * channels * sizeof *dst);
+        }
+        if (how->map != NULL) {
+            map_floats(dst, pixels * channels, how->map, 1);
+        }
     } else {
-        copy_pixels(job, to, src, a->width, a->channels, true);
-    }
-    if (a->map != NULL && a->type == TL_FLOAT32) {
-        map_floats((float *)to, count, a->map, 1);
+        double *dst = (double *)how->dst + to;
+        const double *src = (const double *)how->src + from;
+        if (how->flip_cols) {
+            TURN_ROUND(double);
+        } else {
+            memcpy(dst, src, pixels * channels * sizeof *dst);
+        }
     }
 }
 

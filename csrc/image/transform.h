@@ -39,15 +39,14 @@ typedef struct tl_transform_job {
     float lowest, highest; /* of the values before this pass */
     float made[2];         /* of those that it has made, so far */
     float mean, divisor;   /* of the picture */
-    float table[256];      /* what a byte means that is not moved */
 } tl_transform_job;
 
 /* Checks and prepares; nothing is written yet. float64 pictures may only be moved and flipped;
- * uint8 stays uint8 (`result`) if it is flipped and no more. TL_BAD_VALUE names what is wrong.
- */
+ * uint8 stays uint8 (`result`) if it is flipped and no more. Pixels of uint8 begin every `step`
+ * bytes, others have no gaps. TL_BAD_VALUE names what is wrong. */
 tl_status tl_transform_begin(tl_transform_job *job, const tl_transform *how, void *dst,
                              tl_pixel_type result, const void *src, tl_pixel_type type,
-                             size_t height, size_t width, size_t channels);
+                             size_t step, size_t height, size_t width, size_t channels);
 
 bool tl_transform_is_done(const tl_transform_job *job);
 

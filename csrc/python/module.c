@@ -9,7 +9,6 @@
 #include "core/cpu_count.h"
 #include "core/pool.h"
 #include "dnnl/backend.h"
-#include "image/pixels.h"
 #include "kernels/fused.h"
 
 static PyObject *
@@ -78,49 +77,6 @@ fail_allocation(PyObject *module, PyObject *arg)
     Py_RETURN_NONE;
 }
 
-/* pixels_to_float(dst, src, divide, scale, offset) */
-static PyObject *
-pixels_to_float(PyObject *module, PyObject *args, PyObject *kwargs)
-{
-    static char *names[] = {"dst", "src", "divide", "scale", "offset", NULL};
-    PyArrayObject *dst;
-    PyArrayObject *src;
-    PyObject *numbers[3]; /* named by the last three of names[] */
-    double values[3];
-    (void)module;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OOO:pixels_to_float", names,
-                                     &PyArray_Type, &dst, &PyArray_Type, &src, &numbers[0],
-                                     &numbers[1], &numbers[2])) {
-        return NULL;
-    }
-    for (size_t i = 0; i < 3; i++) {
-        if (tl_number_from(&values[i], numbers[i], names[2 + i]) < 0) {
-            return NULL;
-        }
-    }
-    if (PyArray_TYPE(dst) != NPY_FLOAT32 || !PyArray_IS_C_CONTIGUOUS(dst) ||
-        !PyArray_ISBEHAVED(dst)) {
-        PyErr_SetString(PyExc_ValueError,
-                        "dst must be a writable C-contiguous array of float32");
-        return NULL;
-    }
-    if (PyArray_TYPE(src) != NPY_UINT8 || !PyArray_IS_C_CONTIGUOUS(src)) {
-        PyErr_SetString(PyExc_ValueError, "src must be a C-contiguous array of uint8");
-        return NULL;
-    }
-    if (PyArray_SIZE(dst) != PyArray_SIZE(src)) {
-        return PyErr_Format(PyExc_ValueError,
-                            "dst must hold as many numbers as src, %zd, not "
-                            "%zd",
-                            (Py_ssize_t)PyArray_SIZE(src), (Py_ssize_t)PyArray_SIZE(dst));
-    }
-    const tl_pixel_map map = {(float)values[0], (float)values[1], (float)values[2]};
-    Py_BEGIN_ALLOW_THREADS
-    tl_pixels_to_float(PyArray_DATA(dst), PyArray_DATA(src), (size_t)PyArray_SIZE(src), &map);
-    Py_END_ALLOW_THREADS
-    Py_RETURN_NONE;
-}
-
 static PyMethodDef module_methods[] = {
     {"mobilenet_v2", (PyCFunction)(void (*)(void))tl_mobilenet_v2_method,
      METH_VARARGS | METH_KEYWORDS, "The graph of MobileNetV2."},
@@ -128,10 +84,14 @@ static PyMethodDef module_methods[] = {
     {"set_tensors", tl_set_tensors_method, METH_O, "Copy values in, all or none, at once."},
     {"logistic_regression", (PyCFunction)(void (*)(void))tl_logistic_regression_method,
      METH_VARARGS | METH_KEYWORDS, "The weights of a softmax or sigmoid layer, by L-BFGS."},
-    {"pixels_to_float", (PyCFunction)(void (*)(void))pixels_to_float,
+    {"pixels_to_float", (PyCFunction)(void (*)(void))tl_pixels_to_float_method,
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
     {"transform_picture", (PyCFunction)(void (*)(void))tl_transform_picture_method,
      METH_VARARGS | METH_KEYWORDS, "One picture, moved, flipped, shifted and standardised."},
+    {"pixels_pack", tl_pixels_pack_method, METH_VARARGS,
+     "dst = src, without gaps between the pixels."},
+    {"arrow_pixels", tl_arrow_pixels_method, METH_VARARGS,
+     "The pixels of an array of Arrow's C data interface."},
     {"set_num_threads", set_num_threads, METH_O, "Set the size of the crew."},
     {"get_num_threads", get_num_threads, METH_NOARGS, "The size of the crew."},
     {"config", config, METH_NOARGS, "Versions, instruction sets and CPUs."},

@@ -257,7 +257,7 @@ read_meaning(byte_meaning *out, PyObject *divide, PyObject *scale, PyObject *off
     for (size_t i = 0; i < 256; i++) {
         bytes[i] = (uint8_t)i;
     }
-    tl_pixels_to_float(out->values, bytes, 256, &map);
+    tl_pixels_to_float(out->values, bytes, 256, 1, 1, &map);
     out->given = divide != NULL || scale != NULL || offset != NULL;
     return 0;
 }

@@ -12,6 +12,7 @@ from PIL import Image
 import tlcore
 from tlcore import _core, layers
 from tlcore.keras.preprocessing.image import ImageDataGenerator
+from tlcore.preprocessing.image._job import PicturesJob
 
 RULES = [(1.0, 1.0, -0.0), (127.5, 1.0, -1.0), (1.0, 1 / 255, -0.0), (255.0, 2.0, 0.25)]
 
@@ -113,16 +114,16 @@ def test_iterators_hand_bytes_to_the_network(
     assert floats.dtype == np.float32
     expected = model.predict(floats, verbose=0)
 
-    asked: list[type] = []
-    known = type(flow)._decode
+    asked: list[bool] = []
+    known = PicturesJob.begin
 
-    def decode(self: object, path: str, dst: np.ndarray, rule: object) -> object:
-        asked.append(dst.dtype.type)
-        return known(self, path, dst, rule)
+    def begin(self: PicturesJob) -> object:
+        asked.append(self._raw)
+        return known(self)
 
-    monkeypatch.setattr(type(flow), "_decode", decode)
+    monkeypatch.setattr(PicturesJob, "begin", begin)
     assert model.predict(flow, verbose=0).tobytes() == expected.tobytes()
-    assert set(asked) == {np.uint8}
+    assert set(asked) == {True}
     scores = model.evaluate(flow, verbose=0)
     labels = np.eye(2, dtype=np.float32)[flow.classes]
     np.testing.assert_allclose(scores, model.evaluate(floats, labels, batch_size=2, verbose=0))

@@ -573,10 +573,10 @@ def test_save_to_dir(folder, tmp_path):
     target.mkdir()
     next(iterator)
     assert len(list(target.glob("p_*.jpg"))) == 4
-    indices = iterator.batch_indices(2)
+    draw = iterator.draw_batch(2)
     assert len(list(target.iterdir())) == 4
-    iterator.prefetch(indices).result()
-    iterator.load(indices)
+    iterator.prefetch(draw).result()
+    iterator.load(draw.indices)
     assert len(list(target.iterdir())) == 7
 
 
@@ -586,13 +586,13 @@ def test_reading_ahead_is_bounded_and_in_order(folder, monkeypatch):
     one_batch = 2 * 8 * 8 * 3 * 4
     iterator._ahead = _reading.ReadAhead(limit=3 * one_batch)
     begun = []
-    decode = type(iterator)._decode
+    pixels = type(iterator)._pixels
 
-    def watched(self, path, dst, rule):
-        begun.append(path)
-        return decode(self, path, dst, rule)
+    def watched(self, j):
+        begun.append(j)
+        return pixels(self, j)
 
-    monkeypatch.setattr(type(iterator), "_decode", watched)
+    monkeypatch.setattr(type(iterator), "_pixels", watched)
     readings = [iterator.prefetch([k, k + 1]) for k in range(10)]
     time.sleep(0.1)
     assert len(begun) == 6

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from tlcore.preprocessing.image._draws import Draw
 from tlcore.training._checks import whole
 from tlcore.training.kept_features import ScopedKey
 
@@ -37,14 +38,14 @@ class PictureIterator(Protocol):
 
     def __len__(self) -> int: ...
     def on_epoch_end(self) -> None: ...
-    def batch_indices(self, i: int) -> Array: ...
-    def load(self, indices: Array) -> Array: ...
-    def prefetch(self, indices: Array) -> Any: ...
+    def draw_batch(self, i: int) -> Draw: ...
+    def load(self, indices: Array | Draw) -> Array: ...
+    def prefetch(self, indices: Array | Draw) -> Any: ...
     def bytes_rule(self) -> Rule | None: ...
-    def prefetch_bytes(self, indices: Array) -> Any: ...
-    def targets(self, indices: Array) -> Array | None: ...
-    def sample_weights(self, indices: Array) -> Array | None: ...
-    def keys(self, indices: Array) -> list[Hashable] | None: ...
+    def prefetch_bytes(self, indices: Array | Draw) -> Any: ...
+    def targets(self, indices: Array | Draw) -> Array | None: ...
+    def sample_weights(self, indices: Array | Draw) -> Array | None: ...
+    def keys(self, indices: Array | Draw) -> list[Hashable] | None: ...
 
 
 class Batch:
@@ -93,23 +94,23 @@ class _PictureBatch(Batch):
     """A batch of one of tlcore's iterators: pictures stay in their files until they are read."""
 
     def __init__(
-        self, iterator: PictureIterator, indices: Array, keys: Sequence[Hashable] | None
+        self, iterator: PictureIterator, draw: Draw, keys: Sequence[Hashable] | None
     ) -> None:
         self._iterator = iterator
-        self._indices = indices
+        self._draw = draw
         self._rows: Sequence[int] = ()
         self._future: Any = None
         self._rule = iterator.bytes_rule()
-        self.size = len(indices)
+        self.size = len(draw)
         self.keys = keys
 
     @property
     def y(self) -> Any:
-        return self._iterator.targets(self._indices)
+        return self._iterator.targets(self._draw)
 
     @property
     def sample_weight(self) -> Any:
-        return self._iterator.sample_weights(self._indices)
+        return self._iterator.sample_weights(self._draw)
 
     def begin(self, rows: Sequence[int] | None) -> None:
         self._rows = range(self.size) if rows is None else rows
@@ -121,10 +122,11 @@ class _PictureBatch(Batch):
         return self._rule
 
     def _prefetch(self, rows: Sequence[int]) -> Any:
-        indices = self._indices[np.asarray(rows, dtype=np.intp)]
+        # All of it is the draw itself, which may also tell how the pictures are saved.
+        draw = self._draw if len(rows) == self.size else self._draw.pick(rows)
         if self._rule is None:
-            return self._iterator.prefetch(indices)
-        return self._iterator.prefetch_bytes(indices)
+            return self._iterator.prefetch(draw)
+        return self._iterator.prefetch_bytes(draw)
 
     def read(self, rows: Sequence[int] | None) -> Array:
         wanted = range(self.size) if rows is None else rows
@@ -282,7 +284,7 @@ class _Rows:
 
 
 class IteratorSource(Source):
-    """One of tlcore's own iterators, walked by `batch_indices(0), (1), ...`, then on_epoch_end."""
+    """One of tlcore's own iterators, walked by `draw_batch(0), (1), ...`, then on_epoch_end."""
 
     reads_ahead = True
 
@@ -308,16 +310,19 @@ class IteratorSource(Source):
         return self.iterator.n
 
     def batch(self, i: int) -> Batch:
-        return self.pick(self.iterator.batch_indices(i))
+        return self._batch_of(self.iterator.draw_batch(i))
 
     def pick(self, indices: Array) -> Batch:
-        """The batch of these pictures; neither order nor draws of the iterator change."""
+        """These pictures as they are; neither order nor draws of the iterator change."""
+        return self._batch_of(Draw(indices))
+
+    def _batch_of(self, draw: Draw) -> Batch:
         keys: Sequence[Hashable] | None = None
         if self.scope is Source.ALWAYS:
-            keys = self.iterator.keys(indices)
+            keys = self.iterator.keys(draw)
         elif self.scope is not None:
-            keys = indices.tolist()
-        return _PictureBatch(self.iterator, indices, self._keys(keys))
+            keys = draw.indices.tolist()
+        return _PictureBatch(self.iterator, draw, self._keys(keys))
 
     def end_pass(self) -> None:
         self.iterator.on_epoch_end()
@@ -480,7 +485,7 @@ def make_source(
 
 def is_picture_iterator(x: Any) -> TypeGuard[PictureIterator]:
     """Whether x is one of tlcore's iterators, with tlcore's own `[i]`."""
-    if not (hasattr(x, "batch_indices") and hasattr(x, "load") and hasattr(x, "prefetch")):
+    if not (hasattr(x, "draw_batch") and hasattr(x, "load") and hasattr(x, "prefetch")):
         return False
     if getattr(x, "x_misc", None):
         return False

@@ -5,12 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from tlcore.preprocessing.image._generator import ImageDataGenerator
 
@@ -85,22 +81,3 @@ def reader(
         "rescale": float(generator.rescale) if generator and generator.rescale else None,
         "preprocessing": own_preprocessing(function),
     }
-
-
-def write_pixels(
-    dst: NDArray[Any], src: NDArray[Any], rule: Rule, generator: ImageDataGenerator | None
-) -> None:
-    """`dst` = `src` by `rule`: in C for bytes to float32, otherwise in NumPy with equal results.
-
-    Bytes to bytes: the rule is for whoever reads them.
-    """
-    if dst.dtype == np.uint8 and src.dtype == np.uint8:
-        dst[...] = src
-        return
-    if src.dtype == np.uint8 and dst.dtype == np.float32:
-        from tlcore import _core
-
-        _core.pixels_to_float(dst, src, *rule)
-        return
-    x = src.astype("float32")
-    dst[...] = x if generator is None else generator.standardize(x)

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore.preprocessing.image._arithmetic import reader, value_range
-from tlcore.preprocessing.image._iterator import Indices, PictureIterator
-from tlcore.preprocessing.image._reading import submit
+from tlcore.preprocessing.image._iterator import PictureIterator
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable
-    from concurrent.futures import Future
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+    from tlcore.preprocessing.image._draws import Draw
     from tlcore.preprocessing.image._generator import ImageDataGenerator
 
 
@@ -104,7 +103,7 @@ class NumpyArrayIterator(PictureIterator):
         self.x_misc = further
         self.y = y
         self.sample_weight = weights
-        self.image_data_generator = self._generator = image_data_generator
+        self.image_data_generator = image_data_generator
         self.data_format = "channels_last"
         self.save_to_dir = save_to_dir
         self.save_prefix = save_prefix
@@ -126,45 +125,31 @@ class NumpyArrayIterator(PictureIterator):
         height, width = self.x.shape[1:3]
         return reader(self.image_data_generator, (height, width), color_mode)
 
-    def targets(self, indices: ArrayLike) -> NDArray[Any] | None:
+    def targets(self, indices: ArrayLike | Draw) -> NDArray[Any] | None:
         """`y` of these samples, or None."""
-        return None if self.y is None else self.y[self._checked(indices)]
+        return None if self.y is None else self.y[self._drawn(indices).indices]
 
-    def sample_weights(self, indices: ArrayLike) -> NDArray[Any] | None:
+    def sample_weights(self, indices: ArrayLike | Draw) -> NDArray[Any] | None:
         """Weights of these samples, or None."""
-        return None if self.sample_weight is None else self.sample_weight[self._checked(indices)]
+        weights = self.sample_weight
+        return None if weights is None else weights[self._drawn(indices).indices]
 
-    def keys(self, indices: ArrayLike) -> list[Hashable] | None:
+    def keys(self, indices: ArrayLike | Draw) -> list[Hashable] | None:
         """None: `x` may be changed in place at any time, so no key outlives a call."""
         return None
 
-    def _job(self, indices: Indices) -> _ArraysJob:
-        return _ArraysJob(self, indices)
+    def _pixels(self, j: int) -> NDArray[Any]:
+        pixels: NDArray[Any] = self.x[j]
+        return pixels
 
-    def _batch(self, indices: Indices, x: Any) -> Any:
+    @property
+    def _arithmetic_dtype(self) -> DTypeLike:
+        return self.dtype
+
+    def _batch(self, draw: Draw, x: Any) -> Any:
         if self.x_misc:
-            x = [x, *(a[indices] for a in self.x_misc)]
-        return super()._batch(indices, x)
-
-
-class _ArraysJob:
-    """A batch taken out of the array: copied in the crew, finished by whoever wants it."""
-
-    def __init__(self, iterator: NumpyArrayIterator, indices: Indices) -> None:
-        self._iterator = iterator
-        self._indices = indices
-        self.nbytes = len(indices) * iterator.x[:1].nbytes
-
-    def begin(self) -> list[Future[Any]]:
-        return [submit(self._iterator.x.__getitem__, self._indices)]
-
-    def finish(self, parts: list[NDArray[Any]]) -> NDArray[Any]:
-        (batch,) = parts
-        for row in batch:
-            # One picture at a time, as Keras does: a user's function expects that.
-            row[...] = self._iterator._generator.standardize(row)
-        self._iterator._save(self._indices, batch)
-        return batch
+            x = [x, *(a[draw.indices] for a in self.x_misc)]
+        return super()._batch(draw, x)
 
 
 def _part(

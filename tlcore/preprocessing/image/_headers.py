@@ -11,6 +11,8 @@ from typing import Literal
 # Marker codes that are followed by a length: not stuffing, fill bytes, restarts and starts.
 _SEGMENT = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 _SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
+# Frames whose first scan is their only one if it holds all components: libjpeg reads no other.
+_SEQUENTIAL = (0xC0, 0xC1)
 
 # Bytes of one value of a TIFF tag, by its type.
 _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
@@ -22,13 +24,18 @@ def jpeg_facts(data: bytes) -> tuple[int, bytes]:
 
     A decoder walks over the whole picture once a scan: once or, if progressive, about ten times.
     """
-    scans, exif, at = 0, [], 2
+    scans, exif, at, components = 0, [], 2, None
     while found := _SEGMENT.search(data, at):
         code, first = data[found.start() + 1], found.end()
         if code == _END:
             break
         at = first + int.from_bytes(data[first : first + 2], "big")
-        scans += code == _SCAN
+        if code in _SEQUENTIAL:
+            components = data[first + 7 : first + 8]
+        if code == _SCAN:
+            scans += 1
+            if scans == 1 and components == data[first + 2 : first + 3]:
+                break
         if code == _EXIF and scans == 0 and data[first + 2 : first + 8] == b"Exif\0\0":
             exif.append(data[first + 8 : at])
     return scans, b"".join(exif)

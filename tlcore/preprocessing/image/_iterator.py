@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore.preprocessing.image._arithmetic import Rule, is_pure
+from tlcore.preprocessing.image._draws import Draw, Indices, Transform
+from tlcore.preprocessing.image._job import PicturesJob
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
-from tlcore.preprocessing.image._reading import Job, ReadAhead, Reading
+from tlcore.preprocessing.image._reading import ReadAhead, Reading
 from tlcore.training._checks import whole
 from tlcore.utils.locks import new_rlock
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from tlcore.preprocessing.image._generator import ImageDataGenerator
-
-Indices = np.ndarray[Any, np.dtype[np.intp]]
 
 
 class Iterator:
@@ -144,14 +144,15 @@ class Iterator:
 class PictureIterator(Iterator):
     """An iterator over pictures, with what training needs to read them ahead and keep features.
 
-    A batch is `x`, `(x, y)` or `(x, y, sample_weight)`. Subclasses say how pictures are read
-    (`_job`) and what the targets are.
+    A batch is `x`, `(x, y)` or `(x, y, sample_weight)`. Subclasses say how a picture is read
+    (`_pixels`) and what the targets are.
     """
 
     # Keras's file names hold a random number below this.
     _hash_limit: int
 
     image_data_generator: ImageDataGenerator | None
+    image_shape: tuple[int, ...]
     dtype: DTypeLike
     save_to_dir: str | os.PathLike[str] | None
     save_prefix: str
@@ -160,21 +161,15 @@ class PictureIterator(Iterator):
     def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None) -> None:
         super().__init__(n, batch_size, shuffle, seed)
         self._ahead = ReadAhead()
-        self._unsaved: dict[bytes, list[str]] = {}
+
+    def draw_batch(self, i: int) -> Draw:
+        """The books and draws of `[i]`, no reading. ValueError if there is no such batch."""
+        with self.lock:
+            return self._draw(self._take(i))
 
     def batch_indices(self, i: int) -> Indices:
-        """Sample indices of batch `i`, int, shape (n,): the books and draws of `[i]`, no reading.
-
-        ValueError if there is no such batch.
-        """
-        with self.lock:
-            indices = self._take(i)
-            names = self._draw(indices)
-            if names:
-                self._unsaved[indices.tobytes()] = names
-                while len(self._unsaved) > 256:
-                    del self._unsaved[next(iter(self._unsaved))]
-        return indices
+        """Sample indices of batch `i`, int, shape (n,): as `draw_batch`, which tells more."""
+        return self.draw_batch(i).indices
 
     def skip(self, passes: int) -> None:
         """Make the draws of so many passes, as `fit` makes them, and read no picture.
@@ -187,23 +182,24 @@ class PictureIterator(Iterator):
         """
         for _ in range(whole(type(self).__name__, "passes", passes, 0)):
             for i in range(len(self)):
-                self.batch_indices(i)
+                self.draw_batch(i)
             self.on_epoch_end()
 
-    def load(self, indices: ArrayLike) -> NDArray[Any]:
+    def load(self, indices: ArrayLike | Draw) -> NDArray[Any]:
         """Pictures (n, height, width, channels) in the iterator's dtype, standardised.
 
+        Sample indices give them as they are, what `draw_batch` returned transforms them as well.
         Raises OSError or ValueError that names the first picture that cannot be read.
         """
-        return Reading(self._job(self._checked(indices)), self._ahead).result()
+        return Reading(PicturesJob(self, self._drawn(indices)), self._ahead).result()
 
-    def prefetch(self, indices: ArrayLike) -> Reading:
+    def prefetch(self, indices: ArrayLike | Draw) -> Reading:
         """`load(indices)` begun in the background; `.result()` waits for it.
 
         Any number of batches may be asked for: they are read in that order, and only so far ahead
         of the results taken as a fixed amount of memory allows.
         """
-        return self._ahead.enter(self._job(self._checked(indices)))
+        return self._ahead.enter(PicturesJob(self, self._drawn(indices)))
 
     def bytes_rule(self) -> Rule | None:
         """How `prefetch_bytes` gives the pictures of `prefetch`; None where it cannot.
@@ -212,22 +208,19 @@ class PictureIterator(Iterator):
         """
         return None
 
-    def prefetch_bytes(self, indices: ArrayLike) -> Reading:
+    def prefetch_bytes(self, indices: ArrayLike | Draw) -> Reading:
         """As `prefetch`, but pictures are uint8, not yet standardised. Only with a `bytes_rule`."""
-        return self._ahead.enter(self._bytes_job(self._checked(indices)))
+        return self._ahead.enter(PicturesJob(self, self._drawn(indices), raw=True))
 
-    def _bytes_job(self, indices: Indices) -> Job:
-        raise NotImplementedError
-
-    def targets(self, indices: ArrayLike) -> Any:
+    def targets(self, indices: ArrayLike | Draw) -> Any:
         """What the batch of these samples holds as `y`; None if it holds none."""
         raise NotImplementedError
 
-    def sample_weights(self, indices: ArrayLike) -> NDArray[Any] | None:
+    def sample_weights(self, indices: ArrayLike | Draw) -> NDArray[Any] | None:
         """Weights of these samples, or None."""
         return None
 
-    def keys(self, indices: ArrayLike) -> list[Hashable] | None:
+    def keys(self, indices: ArrayLike | Draw) -> list[Hashable] | None:
         """A key for each picture that changes whenever its pixels may; None if not `pure`."""
         raise NotImplementedError
 
@@ -240,8 +233,23 @@ class PictureIterator(Iterator):
         """
         return self.save_to_dir is None and is_pure(self.image_data_generator)
 
-    def _job(self, indices: Indices) -> Job:
+    def _pixels(self, j: int) -> NDArray[Any]:
+        """Sample `j` as it is stored, (height, width, channels); any thread may ask for it."""
         raise NotImplementedError
+
+    def _changed(self, pixels: NDArray[Any], transform: Transform | None) -> NDArray[Any]:
+        """What Python code makes of a picture: transformed, then standardised."""
+        x = pixels.astype(self._arithmetic_dtype)
+        generator = self.image_data_generator
+        return x if generator is None else generator.standardize(x)
+
+    @property
+    def _arithmetic_dtype(self) -> DTypeLike:
+        """What Keras computes in."""
+        return "float32"
+
+    def _drawn(self, indices: ArrayLike | Draw) -> Draw:
+        return indices if isinstance(indices, Draw) else Draw(self._checked(indices))
 
     def _checked(self, indices: ArrayLike) -> Indices:
         checked = np.asarray(indices)
@@ -254,42 +262,37 @@ class PictureIterator(Iterator):
             raise ValueError(f"indices must lie between 0 and {self.n - 1}.")
         return checked.astype(np.intp, copy=False)
 
-    def _draw(self, indices: Indices) -> list[str]:
-        """Make the draws Keras makes for a batch; the file names if pictures are to be saved."""
+    def _draw(self, indices: Indices) -> Draw:
+        """Make the draws that Keras makes for a batch."""
         if self.image_data_generator is not None:
             # Two a picture, for flips that are off: the next permutation comes after them.
             self._rng.random_sample(2 * len(indices))
-        if self.save_to_dir is None:
-            return []
-        return [
-            f"{self.save_prefix}_{j}_{self._rng.randint(self._hash_limit)}.{self.save_format}"
-            for j in indices
-        ]
+        names: tuple[str, ...] = ()
+        if self.save_to_dir is not None:
+            names = tuple(
+                f"{self.save_prefix}_{j}_{self._rng.randint(self._hash_limit)}.{self.save_format}"
+                for j in indices
+            )
+        return Draw(indices, None, names)
 
-    def _save(self, indices: Indices, batch: NDArray[Any]) -> None:
-        """Write the pictures of a batch whose names have been drawn, once."""
-        if self.save_to_dir is None:
-            return
-        with self.lock:
-            names = self._unsaved.pop(indices.tobytes(), [])
-        if not names:
+    def _save(self, draw: Draw, batch: NDArray[Any]) -> None:
+        """Write the pictures of a batch, where that is asked for."""
+        if self.save_to_dir is None or not draw.names:
             return
         if not os.path.isdir(self.save_to_dir):
             raise FileNotFoundError(f"save_to_dir {os.fspath(self.save_to_dir)!r} is not a folder.")
-        for x, name in zip(batch, names, strict=True):
+        for x, name in zip(batch, draw.names, strict=True):
             path = os.path.join(os.fspath(self.save_to_dir), name)
             write_picture(path, array_to_img(x, scale=True), self.save_format)
 
     def _get_batches_of_transformed_samples(self, index_array: Indices) -> Any:
         with self.lock:
-            names = self._draw(index_array)
-            if names:
-                self._unsaved[index_array.tobytes()] = names
-        return self._batch(index_array, self.load(index_array))
+            draw = self._draw(index_array)
+        return self._batch(draw, self.load(draw))
 
-    def _batch(self, indices: Indices, x: NDArray[Any]) -> Any:
-        y = self.targets(indices)
+    def _batch(self, draw: Draw, x: NDArray[Any]) -> Any:
+        y = self.targets(draw)
         if y is None:
             return x
-        weights = self.sample_weights(indices)
+        weights = self.sample_weights(draw)
         return (x, y) if weights is None else (x, y, weights)

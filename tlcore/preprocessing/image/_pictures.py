@@ -211,6 +211,24 @@ def img_to_array(
     return x.transpose(2, 0, 1) if data_format == "channels_first" else x
 
 
+def image_pixels(img: Image.Image) -> NDArray[Any]:
+    """The pixels (height, width, channels) in the image's own type.
+
+    Those of 8 bits are a view of Pillow's memory, four bytes a pixel where it has colours, if this
+    release of Pillow shows it (11.2 does) and it is one piece.
+    """
+    from tlcore import _core
+
+    channels = {"L": 1, "RGB": 3, "RGBA": 4}.get(img.mode)
+    if channels is not None and hasattr(img, "__arrow_c_array__"):
+        try:
+            return _core.arrow_pixels(*img.__arrow_c_array__(), img.height, img.width, channels)
+        except (ValueError, MemoryError):  # pieces of a large picture
+            pass
+    pixels = np.asarray(img)
+    return pixels.reshape(img.height, img.width, -1)
+
+
 def array_to_img(
     x: ArrayLike,
     data_format: str | None = None,

@@ -66,8 +66,11 @@ class Job(Protocol):
     def begin(self) -> list[Future[Any]]:
         """Hand the work to the crew."""
 
-    def finish(self, parts: list[Any]) -> NDArray[Any]:
-        """Make the batch from what the crew returned, in order."""
+    def stop(self) -> None:
+        """Let the crew begin nothing more."""
+
+    def finish(self) -> NDArray[Any]:
+        """Make the batch of what the crew has done."""
 
 
 class Reading:
@@ -112,7 +115,9 @@ class Reading:
             # A forked child has none of the threads that were at work on it.
             self._process, self._parts = os.getpid(), None
         try:
-            value = self._job.finish([part.result() for part in self.begin()])
+            for part in self.begin():
+                part.result()
+            value = self._job.finish()
         except Exception as error:
             self._fail(error)
             raise
@@ -122,6 +127,7 @@ class Reading:
 
     def _fail(self, error: BaseException) -> None:
         self._error = error
+        self._job.stop()
         if self._process == os.getpid():  # a lost thread may have held the lock of a part
             for part in self._parts or []:
                 part.cancel()

@@ -1,5 +1,5 @@
 /* One picture through csrc/image, from array to array. */
-#include "binding.h"
+#include "python/binding.h"
 
 #include <math.h>
 
@@ -187,13 +187,6 @@ type_of(tl_pixel_type *type, PyArrayObject *array, const char *argument)
                      argument, PyArray_DESCR(array));
         return -1;
     }
-    if (!PyArray_IS_C_CONTIGUOUS(array) || !PyArray_ISNOTSWAPPED(array) ||
-        !PyArray_ISALIGNED(array)) {
-        PyErr_Format(PyExc_ValueError,
-                     "%s must be C-contiguous, aligned and in the machine's byte order",
-                     argument);
-        return -1;
-    }
     if (PyArray_NDIM(array) != 3) {
         PyErr_Format(PyExc_ValueError,
                      "%s must have 3 dimensions (height, width, channels), not %d", argument,
@@ -201,6 +194,24 @@ type_of(tl_pixel_type *type, PyArrayObject *array, const char *argument)
         return -1;
     }
     return 0;
+}
+
+/* Values from a pixel to the next; 0 if they do not lie as pixels can. */
+static size_t
+step_of(PyArrayObject *array, bool may_have_gaps)
+{
+    const npy_intp *shape = PyArray_DIMS(array);
+    const npy_intp *strides = PyArray_STRIDES(array);
+    if (!PyArray_ISNOTSWAPPED(array) || !PyArray_ISALIGNED(array)) {
+        return 0;
+    }
+    if (PyArray_IS_C_CONTIGUOUS(array)) {
+        return (size_t)shape[2];
+    }
+    return may_have_gaps && strides[2] == 1 && shape[2] <= 4 && strides[1] >= shape[2] &&
+                   strides[0] == shape[1] * strides[1]
+               ? (size_t)strides[1]
+               : 0;
 }
 
 static int
@@ -229,6 +240,18 @@ begin(tl_transform_job *job, picture_request *request, PyArrayObject *dst, PyArr
         return -1;
     }
     const npy_intp *shape = PyArray_DIMS(src);
+    const size_t step = step_of(src, type == TL_UINT8);
+    if (PyArray_SIZE(src) != 0 && step == 0) {
+        PyErr_SetString(PyExc_ValueError,
+                        "src must be C-contiguous, aligned and in the machine's byte order, or "
+                        "uint8 with at most 4 channels whose pixels lie at equal distances");
+        return -1;
+    }
+    if (PyArray_SIZE(dst) != 0 && step_of(dst, false) == 0) {
+        PyErr_SetString(PyExc_ValueError,
+                        "dst must be C-contiguous, aligned and in the machine's byte order");
+        return -1;
+    }
     if (!PyArray_CompareLists(shape, PyArray_DIMS(dst), 3)) {
         PyErr_SetString(PyExc_ValueError, "dst must have the shape of src");
         return -1;
@@ -239,7 +262,8 @@ begin(tl_transform_job *job, picture_request *request, PyArrayObject *dst, PyArr
     }
     const char *from = PyArray_BYTES(src);
     const char *to = PyArray_BYTES(dst);
-    if (from < to + PyArray_NBYTES(dst) && to < from + PyArray_NBYTES(src)) {
+    const npy_intp extent = shape[0] * shape[1] * (npy_intp)step * PyArray_ITEMSIZE(src);
+    if (from < to + PyArray_NBYTES(dst) && to < from + extent) {
         PyErr_SetString(PyExc_ValueError, "dst and src must not share memory");
         return -1;
     }
@@ -250,7 +274,7 @@ begin(tl_transform_job *job, picture_request *request, PyArrayObject *dst, PyArr
     tl_detail_clear();
     const tl_status status =
         tl_transform_begin(job, &request->how, PyArray_DATA(dst), result, PyArray_DATA(src),
-                           type, (size_t)shape[0], (size_t)shape[1], (size_t)shape[2]);
+                           type, step, (size_t)shape[0], (size_t)shape[1], (size_t)shape[2]);
     if (status != TL_OK) {
         tl_raise(state, status);
         return -1;
