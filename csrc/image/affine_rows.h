@@ -155,7 +155,7 @@ blend(void *dst, const tl_affine_job *job, const places *found, size_t count)
         }
         if (channels == 3) {
             blend_bytes(dst, job->src, done, count, 3, step, job, found);
-        } else if (channels == 1) {
+        } else if (channels == 1 && step == 1) {
             blend_bytes(dst, job->src, 0, count, 1, 1, job, found);
         } else {
             blend_bytes(dst, job->src, 0, count, channels, step, job, found);
