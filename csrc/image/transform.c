@@ -1,5 +1,5 @@
-/* One picture through Keras's chain, pass by pass: a pass goes over all rows, and what the next one
- * must know of the whole picture (its range, mean or deviation) is found in between. */
+/* One picture through Keras's chain, pass by pass: a pass goes over all rows, and what the next
+ * one must know of the whole picture (its range, mean or deviation) is found in between. */
 #include "image/transform.h"
 
 #include <math.h>
@@ -54,9 +54,10 @@ check(const tl_transform *how, tl_pixel_type result, tl_pixel_type type, size_t 
     const bool keeps_bytes =
         type == TL_UINT8 && result == TL_UINT8 && !how->moves && !is_more_than_moves(how);
     if (result != natural && !keeps_bytes) {
-        return tl_fail(TL_BAD_VALUE,
-                       "dst must hold float32 for a src of uint8 or float32, float64 for one of "
-                       "float64, or uint8 for a src of uint8 that is only flipped");
+        return tl_fail(
+            TL_BAD_VALUE,
+            "dst must hold float32 for a src of uint8 or float32, float64 for one of "
+            "float64, or uint8 for a src of uint8 that is only flipped");
     }
     if (type == TL_FLOAT64 && is_more_than_moves(how)) {
         return tl_fail(TL_BAD_VALUE, "a src of float64 can be moved and flipped, no more");
