@@ -525,9 +525,9 @@ def _check_number(name: str, value: Any) -> None:
 def _check_shift(name: str, value: Any) -> Any:
     if value is None or _is_number(value):
         return value
-    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
-        if all(map(_is_number, value)):
-            return value.tolist() if isinstance(value, np.ndarray) else value
+    is_list = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1
+    if is_list and all(map(_is_number, value)):
+        return value.tolist() if isinstance(value, np.ndarray) else value
     raise ValueError(f"{name} must be a number or a list of numbers, not {value!r}.")
 
 
