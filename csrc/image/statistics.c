@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-enum { SUMS = 8, BLOCK = 128, LANES = 16 };
+enum { SUMS = 8, BLOCK = 128 };
 
 /* The value, or the square of its distance from `center`. */
 static inline __attribute__((always_inline)) float
@@ -71,30 +71,4 @@ float
 tl_deviation_of(const float *x, size_t count)
 {
     return sqrtf(share_of(sum_of(x, count, tl_mean_of(x, count), true), count));
-}
-
-void
-tl_range_extend(float range[2], const float *x, size_t count)
-{
-    float lowest[LANES];
-    float highest[LANES];
-    size_t i = 0;
-    for (size_t k = 0; k < LANES; k++) {
-        lowest[k] = range[0];
-        highest[k] = range[1];
-    }
-    for (; i + LANES <= count; i += LANES) {
-        for (size_t k = 0; k < LANES; k++) {
-            lowest[k] = x[i + k] < lowest[k] ? x[i + k] : lowest[k];
-            highest[k] = x[i + k] > highest[k] ? x[i + k] : highest[k];
-        }
-    }
-    for (; i < count; i++) {
-        lowest[0] = x[i] < lowest[0] ? x[i] : lowest[0];
-        highest[0] = x[i] > highest[0] ? x[i] : highest[0];
-    }
-    for (size_t k = 0; k < LANES; k++) {
-        range[0] = lowest[k] < range[0] ? lowest[k] : range[0];
-        range[1] = highest[k] > range[1] ? highest[k] : range[1];
-    }
 }

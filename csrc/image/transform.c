@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/pool.h"
+#include "image/float_loops.h"
 #include "image/statistics.h"
 
 enum { MOVE, SHIFT_CHANNELS, BRIGHTEN, MAP, CENTER, NORMALIZE, BY_CHANNEL, DONE };
@@ -79,6 +80,7 @@ tl_transform_begin(tl_transform_job *job, const tl_transform *how, void *dst,
     *job = (tl_transform_job){
         .how = *how,
         .result = result,
+        .loops = tl_float_loops_best(),
         .pass = height == 0 || width == 0 || channels == 0 ? DONE : MOVE,
         .made = {INFINITY, -INFINITY},
         .affine = {.affine = how->affine,
@@ -103,19 +105,6 @@ bool
 tl_transform_is_done(const tl_transform_job *job)
 {
     return job->pass == DONE;
-}
-
-/* x / divide * scale + offset, then * rescale. */
-static void
-map_floats(float *restrict x, size_t count, const tl_pixel_map *map, float rescale)
-{
-    const tl_pixel_map by = *map;
-    for (size_t i = 0; i < count; i++) {
-        const float divided = x[i] / by.divide;
-        const float scaled = divided * by.scale;
-        const float moved = scaled + by.offset;
-        x[i] = moved * rescale;
-    }
 }
 
 /* The last pixel of src becomes the first of dst. */
@@ -196,7 +185,7 @@ copy_row(const tl_transform_job *job, size_t row)
             memcpy(dst, src, pixels * channels * sizeof *dst);
         }
         if (how->map != NULL) {
-            map_floats(dst, pixels * channels, how->map, 1);
+            job->loops->map(dst, pixels * channels, how->map, 1);
         }
     } else {
         double *dst = (double *)how->dst + to;
@@ -209,80 +198,23 @@ copy_row(const tl_transform_job *job, size_t row)
     }
 }
 
-static void
-shift_channels(float *restrict x, size_t count, const tl_transform_job *job)
-{
-    const float by = job->how.channel_shift;
-    const float lowest = job->lowest;
-    const float highest = job->highest;
-    for (size_t i = 0; i < count; i++) {
-        const float moved = x[i] + by;
-        const float raised = moved < lowest ? lowest : moved;
-        x[i] = raised > highest ? highest : raised;
-    }
-}
-
-/* To uint8, Pillow's blend with black, and back to 0..255. */
-static inline __attribute__((always_inline)) float
-blend_with_black(float x, float factor)
-{
-    const float raised = x > 0 ? x : 0;
-    const float byte = (float)(int)(raised > 255 ? 255 : raised);
-    const float bright = byte * factor;
-    const float above = bright > 0 ? bright : 0;
-    return (float)(int)(above > 255 ? 255 : above);
-}
-
-/* Keras's apply_brightness_shift. */
-static void
-brighten(float *restrict x, size_t count, const tl_transform_job *job)
-{
-    const bool beyond = job->lowest < 0 || job->highest > 255;
-    const float lowest = job->lowest;
-    const float span = job->highest - lowest;
-    const float divide = span != 0 ? span : 1;
-    const float factor = job->how.brightness;
-    if (!beyond && !job->how.stretches) {
-        for (size_t i = 0; i < count; i++) {
-            x[i] = blend_with_black(x[i], factor);
-        }
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        x[i] = blend_with_black((x[i] - lowest) / divide * 255, factor);
-    }
-    for (size_t i = 0; i < count && !job->how.stretches; i++) {
-        x[i] = x[i] / 255 * span + lowest;
-    }
-}
-
 /* The last of 4 channels is opacity, which Pillow leaves as it is. */
 static void
 brighten_pixels(float *x, size_t count, const tl_transform_job *job)
 {
+    tl_brightness by = {.lowest = job->lowest,
+                        .highest = job->highest,
+                        .factor = job->how.brightness,
+                        .stretches = job->how.stretches};
     if (job->affine.channels != 4) {
-        brighten(x, count, job);
+        job->loops->brighten(x, count, &by);
         return;
     }
-    tl_transform_job as_it_is = *job;
-    as_it_is.how.brightness = 1;
     for (size_t i = 0; i < count; i += 4) {
-        brighten(x + i, 3, job);
-        brighten(x + i + 3, 1, &as_it_is);
-    }
-}
-
-static void
-by_channel(float *x, size_t count, const tl_transform_job *job)
-{
-    const size_t channels = job->affine.channels;
-    for (size_t i = 0; i < count; i += channels) {
-        for (size_t c = 0; job->how.mean != NULL && c < channels; c++) {
-            x[i + c] -= job->how.mean[c];
-        }
-        for (size_t c = 0; job->how.divisor != NULL && c < channels; c++) {
-            x[i + c] /= job->how.divisor[c];
-        }
+        by.factor = job->how.brightness;
+        job->loops->brighten(x + i, 3, &by);
+        by.factor = 1;
+        job->loops->brighten(x + i + 3, 1, &by);
     }
 }
 
@@ -290,6 +222,7 @@ by_channel(float *x, size_t count, const tl_transform_job *job)
 static void
 run_rows(const tl_transform_job *job, size_t first, size_t last, float range[2])
 {
+    const tl_float_loops *loops = job->loops;
     const size_t count = job->affine.width * job->affine.channels;
     if (job->pass == MOVE && job->how.moves) {
         tl_affine_rows(&job->affine, first, last);
@@ -304,29 +237,25 @@ run_rows(const tl_transform_job *job, size_t first, size_t last, float range[2])
             }
             break;
         case SHIFT_CHANNELS:
-            shift_channels(x, count, job);
+            loops->shift(x, count, job->how.channel_shift, job->lowest, job->highest);
             break;
         case BRIGHTEN:
             brighten_pixels(x, count, job);
             break;
         case MAP:
-            map_floats(x, count, &job->how.map, job->how.rescale);
+            loops->map(x, count, &job->how.map, job->how.rescale);
             break;
         case CENTER:
-            for (size_t i = 0; i < count; i++) {
-                x[i] -= job->mean;
-            }
+            loops->subtract(x, count, job->mean);
             break;
         case NORMALIZE:
-            for (size_t i = 0; i < count; i++) {
-                x[i] /= job->divisor;
-            }
+            loops->divide(x, count, job->divisor);
             break;
         default:
-            by_channel(x, count, job);
+            loops->by_channel(x, count, job->affine.channels, job->how.mean, job->how.divisor);
         }
         if (needs_range(job)) {
-            tl_range_extend(range, x, count);
+            loops->extend_range(range, x, count);
         }
     }
 }
@@ -360,7 +289,7 @@ run_shared(tl_transform_job *job, size_t last)
     }
     TL_TRY(tl_pool_run(run_part, &rows, rows.tasks));
     for (size_t i = 0; i < rows.tasks; i++) {
-        tl_range_extend(job->made, rows.ranges[i], 2);
+        job->loops->extend_range(job->made, rows.ranges[i], 2);
     }
 done:
     return status;

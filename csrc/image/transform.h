@@ -34,6 +34,7 @@ typedef struct tl_transform_job {
     tl_transform how;
     tl_affine_job affine;
     tl_pixel_type result;
+    const struct tl_float_loops *loops;
     int pass;              /* which of transform.c's */
     size_t row;            /* next one of this pass */
     float lowest, highest; /* of the values before this pass */

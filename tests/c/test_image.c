@@ -11,6 +11,7 @@
 #include "core/arena.h"
 #include "core/cpu.h"
 #include "core/pool.h"
+#include "image/float_loops.h"
 #include "image/statistics.h"
 #include "image/transform.h"
 
@@ -472,7 +473,7 @@ test_mean_and_deviation(void)
         float range[2] = {INFINITY, -INFINITY};
         float lowest = x[0];
         float highest = x[0];
-        tl_range_extend(range, x, counts[k]);
+        tl_float_loops_best()->extend_range(range, x, counts[k]);
         for (size_t i = 0; i < counts[k]; i++) {
             lowest = fminf(lowest, x[i]);
             highest = fmaxf(highest, x[i]);
@@ -527,6 +528,32 @@ test_slices_and_the_crew_change_nothing(void)
     }
 }
 
+/* The whole chain under every limit on instruction sets. */
+static void
+test_the_chain_is_the_same_on_every_cpu(void)
+{
+    enum { H = 33, W = 29 };
+    static const char *const limits[] = {"sse41", "avx2", "avx512"};
+    static uint8_t src[H * W * 4];
+    static float results[3][H * W * 4];
+    const float four[] = {0.1F, 0.2F, 0.3F, 0.4F};
+    for (size_t i = 0; i < sizeof src; i++) {
+        src[i] = (uint8_t)whole(0, 255);
+    }
+    for (size_t channels = 1; channels <= 4; channels += channels == 1 ? 2 : 1) {
+        for (int wide = 0; wide < 2; wide++) {
+            tl_transform how = everything(four);
+            how.affine.fill = TL_FILL_CONSTANT;
+            how.affine.cval = wide != 0 ? 400 : 3; /* brightness stretches beyond 255 */
+            for (size_t s = 0; s < 3; s++) {
+                CHECK(tl_cpu_limit(limits[s]));
+                run(&how, results[s], TL_FLOAT32, src, TL_UINT8, H, W, channels);
+                CHECK(memcmp(results[s], results[0], H * W * channels * sizeof(float)) == 0);
+            }
+        }
+    }
+}
+
 static void
 test_pictures_without_pixels_are_done(void)
 {
@@ -568,6 +595,7 @@ main(void)
     RUN(test_standardisation_in_its_order);
     RUN(test_mean_and_deviation);
     RUN(test_slices_and_the_crew_change_nothing);
+    RUN(test_the_chain_is_the_same_on_every_cpu);
     RUN(test_pictures_without_pixels_are_done);
     RUN(test_it_allocates_nothing);
     return REPORT();
