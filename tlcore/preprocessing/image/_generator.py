@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,13 @@ import numpy as np
 
 from tlcore.preprocessing.image._arrays import NumpyArrayIterator
 from tlcore.preprocessing.image._directory import DirectoryIterator
+from tlcore.preprocessing.image._drawing import draw_transform, fit_generator
+from tlcore.preprocessing.image._generator_arguments import (
+    check_brightness,
+    check_number,
+    check_shift,
+    low_and_high,
+)
 from tlcore.preprocessing.image._transformations import (
     apply_affine_transform,
     apply_channel_shift,
@@ -123,7 +129,7 @@ class ImageDataGenerator:
             ("channel_shift_range", channel_shift_range),
             ("cval", cval),
         ):
-            _check_number(name, value)
+            check_number(name, value)
         self.featurewise_center = featurewise_center
         self.samplewise_center = samplewise_center
         self.featurewise_std_normalization = featurewise_std_normalization
@@ -131,11 +137,11 @@ class ImageDataGenerator:
         self.zca_whitening = zca_whitening
         self.zca_epsilon = zca_epsilon
         self.rotation_range = rotation_range
-        self.width_shift_range = _check_shift("width_shift_range", width_shift_range)
-        self.height_shift_range = _check_shift("height_shift_range", height_shift_range)
-        self.brightness_range = _check_brightness(brightness_range)
+        self.width_shift_range = check_shift("width_shift_range", width_shift_range)
+        self.height_shift_range = check_shift("height_shift_range", height_shift_range)
+        self.brightness_range = check_brightness(brightness_range)
         self.shear_range = shear_range
-        self.zoom_range = _low_and_high(zoom_range)
+        self.zoom_range = low_and_high(zoom_range)
         self.channel_shift_range = channel_shift_range
         self.fill_mode = check_fill_mode(fill_mode)
         self.cval = cval
@@ -272,39 +278,7 @@ class ImageDataGenerator:
 
     def _draw_transform(self, rng: Any, img_shape: Sequence[int]) -> dict[str, Any]:
         """`get_random_transform` from a RandomState, or from the module `numpy.random`."""
-        theta: Any = 0
-        if self.rotation_range:
-            theta = rng.uniform(-self.rotation_range, self.rotation_range)
-        tx = _draw_shift(rng, self.height_shift_range, img_shape[self.row_axis - 1])
-        ty = _draw_shift(rng, self.width_shift_range, img_shape[self.col_axis - 1])
-        shear: Any = 0
-        if self.shear_range:
-            shear = rng.uniform(-self.shear_range, self.shear_range)
-        zx: Any = 1
-        zy: Any = 1
-        low, high = self.zoom_range
-        if not (low == 1 and high == 1):
-            zx, zy = rng.uniform(low, high, 2)
-        # Both are drawn always: what is drawn next must not depend on what is on.
-        flip_horizontal = (rng.random_sample() < 0.5) * self.horizontal_flip
-        flip_vertical = (rng.random_sample() < 0.5) * self.vertical_flip
-        intensity = brightness = None
-        if self.channel_shift_range != 0:
-            intensity = rng.uniform(-self.channel_shift_range, self.channel_shift_range)
-        if self.brightness_range is not None:
-            brightness = rng.uniform(self.brightness_range[0], self.brightness_range[1])
-        return {
-            "theta": theta,
-            "tx": tx,
-            "ty": ty,
-            "shear": shear,
-            "zx": zx,
-            "zy": zy,
-            "flip_horizontal": flip_horizontal,
-            "flip_vertical": flip_vertical,
-            "channel_shift_intensity": intensity,
-            "brightness": brightness,
-        }
+        return draw_transform(self, rng, img_shape)
 
     def apply_transform(self, x: Any, transform_parameters: Mapping[str, Any]) -> Any:
         """One picture (3 dimensions) transformed as `get_random_transform` says; same shape.
@@ -364,55 +338,7 @@ class ImageDataGenerator:
         Raises ValueError for another number of dimensions or no pictures. Warns if there are not
         1, 3 or 4 channels.
         """
-        x = np.array(x, dtype=self.dtype)
-        if x.ndim != 4:
-            raise ValueError(
-                f"Input to `.fit()` should have rank 4. Got array with shape: {x.shape}"
-            )
-        if len(x) == 0:
-            raise ValueError("Input to `.fit()` holds no pictures.")
-        if x.shape[self.channel_axis] not in (1, 3, 4):
-            warnings.warn(
-                "Expected input to be images (as Numpy array) following the data format "
-                f'convention "{self.data_format}" (channels on axis {self.channel_axis}), i.e. '
-                f"expected either 1, 3 or 4 channels on axis {self.channel_axis}. However, it "
-                f"was passed an array with shape {x.shape} "
-                f"({x.shape[self.channel_axis]} channels).",
-                stacklevel=2,
-            )
-        if self.rescale:
-            x *= self.rescale
-        if augment:
-            x = self._augmented(x, rounds, seed)
-        axes = (0, self.row_axis, self.col_axis)
-        shape = [1, 1, 1]
-        shape[self.channel_axis - 1] = x.shape[self.channel_axis]
-        if self.featurewise_center:
-            self.mean = np.reshape(np.mean(x, axis=axes), shape)
-            x -= self.mean
-        if self.featurewise_std_normalization:
-            self.std = np.reshape(np.std(x, axis=axes), shape)
-            x /= self.std + 1e-6
-        if self.zca_whitening:
-            flat = np.reshape(x, (len(x), -1))
-            u, s, _ = np.linalg.svd(flat.T, full_matrices=False)
-            s_inv = np.sqrt(len(x)) / (s + self.zca_epsilon)
-            self.zca_whitening_matrix = (u * s_inv).dot(u.T)
-
-    def _augmented(self, x: NDArray[Any], rounds: int, seed: int | None) -> NDArray[Any]:
-        rng = np.random if seed is None else np.random.RandomState(seed)
-        own = self._has_own("random_transform", "get_random_transform")
-        if own and seed is not None:
-            np.random.seed(seed)  # the only generator that code of the user's own can draw from
-        augmented = np.zeros((rounds * len(x), *x.shape[1:]), dtype=self.dtype)
-        for i in range(len(augmented)):
-            picture = x[i % len(x)]
-            if own:
-                augmented[i] = self.random_transform(picture)
-            else:
-                drawn = self._draw_transform(rng, picture.shape)
-                augmented[i] = self.apply_transform(picture, drawn)
-        return augmented
+        fit_generator(self, x, augment, rounds, seed)
 
     def flow(
         self,
@@ -493,63 +419,3 @@ class ImageDataGenerator:
             keep_aspect_ratio=keep_aspect_ratio,
             dtype=self.dtype,
         )
-
-
-def _draw_shift(rng: Any, limit: Any, size: int) -> Any:
-    """Pixels to shift by along an axis of this size."""
-    if not limit:
-        return 0
-    try:
-        # ValueError for a float, after which nothing has been drawn.
-        shift = rng.choice(limit)
-        shift *= rng.choice([-1, 1])
-    except ValueError:
-        shift = rng.uniform(-limit, limit)
-    if np.max(limit) < 1:
-        shift *= size
-    return shift
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (numbers.Real, np.bool_)) and bool(np.isfinite(float(value)))
-
-
-def _check_number(name: str, value: Any) -> None:
-    # None is off, as 0 is, for what is asked whether it is true.
-    if value is None and name in ("rotation_range", "shear_range"):
-        return
-    if not _is_number(value):
-        raise ValueError(f"{name} must be a finite number, not {value!r}.")
-
-
-def _check_shift(name: str, value: Any) -> Any:
-    if value is None or _is_number(value):
-        return value
-    is_list = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1
-    if is_list and all(map(_is_number, value)):
-        return value.tolist() if isinstance(value, np.ndarray) else value
-    raise ValueError(f"{name} must be a number or a list of numbers, not {value!r}.")
-
-
-def _check_brightness(value: Any) -> Any:
-    if value is None:
-        return None
-    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(_is_number, value)):
-        raise ValueError(
-            f"`brightness_range should be tuple or list of two floats. Received: {value}"
-        )
-    return value
-
-
-def _low_and_high(zoom_range: Any) -> list[Any]:
-    if _is_number(zoom_range):
-        return [1 - zoom_range, 1 + zoom_range]
-    if (
-        isinstance(zoom_range, (list, tuple, np.ndarray))
-        and len(zoom_range) == 2
-        and all(map(_is_number, zoom_range))
-    ):
-        return [zoom_range[0], zoom_range[1]]
-    raise ValueError(
-        f"`zoom_range` should be a float or a tuple or list of two floats. Received: {zoom_range!r}"
-    )

@@ -280,15 +280,9 @@ def random_rotation(
 ) -> NDArray[Any]:
     """A picture rotated by up to `rg` degrees either way. See `apply_affine_transform`."""
     theta = np.random.uniform(-rg, rg)
+    axes = (row_axis, col_axis, channel_axis)
     return apply_affine_transform(
-        x,
-        theta=theta,
-        row_axis=row_axis,
-        col_axis=col_axis,
-        channel_axis=channel_axis,
-        fill_mode=fill_mode,
-        cval=cval,
-        order=interpolation_order,
+        x, theta, 0, 0, 0, 1, 1, *axes, fill_mode, cval, interpolation_order
     )
 
 
@@ -311,16 +305,9 @@ def random_shift(
     h, w = x.shape[row_axis], x.shape[col_axis]
     tx = np.random.uniform(-hrg, hrg) * h
     ty = np.random.uniform(-wrg, wrg) * w
+    axes = (row_axis, col_axis, channel_axis)
     return apply_affine_transform(
-        x,
-        tx=tx,
-        ty=ty,
-        row_axis=row_axis,
-        col_axis=col_axis,
-        channel_axis=channel_axis,
-        fill_mode=fill_mode,
-        cval=cval,
-        order=interpolation_order,
+        x, 0, tx, ty, 0, 1, 1, *axes, fill_mode, cval, interpolation_order
     )
 
 
@@ -336,15 +323,9 @@ def random_shear(
 ) -> NDArray[Any]:
     """A picture sheared by up to `intensity` degrees either way. See `apply_affine_transform`."""
     shear = np.random.uniform(-intensity, intensity)
+    axes = (row_axis, col_axis, channel_axis)
     return apply_affine_transform(
-        x,
-        shear=shear,
-        row_axis=row_axis,
-        col_axis=col_axis,
-        channel_axis=channel_axis,
-        fill_mode=fill_mode,
-        cval=cval,
-        order=interpolation_order,
+        x, 0, 0, 0, shear, 1, 1, *axes, fill_mode, cval, interpolation_order
     )
 
 
@@ -370,16 +351,9 @@ def random_zoom(
         zx, zy = 1.0, 1.0
     else:
         zx, zy = np.random.uniform(zoom_range[0], zoom_range[1], 2)
+    axes = (row_axis, col_axis, channel_axis)
     return apply_affine_transform(
-        x,
-        zx=zx,
-        zy=zy,
-        row_axis=row_axis,
-        col_axis=col_axis,
-        channel_axis=channel_axis,
-        fill_mode=fill_mode,
-        cval=cval,
-        order=interpolation_order,
+        x, 0, 0, 0, 0, zx, zy, *axes, fill_mode, cval, interpolation_order
     )
 
 
