@@ -167,7 +167,7 @@ class Trainer(Compiling):
                 ExitStack() as stack,
             ):
                 if keep_features is not False and source.scope is not None:
-                    self._say_keeping(compiled)
+                    self._say_keeping(compiled, source)
                 if source.batch_size is not None:  # otherwise it shows with the first batch
                     self._prepare_for(compiled, source.batch_size)
                 if steps is not None:

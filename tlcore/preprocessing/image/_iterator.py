@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore.preprocessing.image._arithmetic import Rule, is_pure
-from tlcore.preprocessing.image._draws import Draw, Indices, Transform
+from tlcore.preprocessing.image._draws import Draw, Indices, Transform, Views
 from tlcore.preprocessing.image._job import PicturesJob
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import ReadAhead, Reading
@@ -157,10 +157,15 @@ class PictureIterator(Iterator):
     save_to_dir: str | os.PathLike[str] | None
     save_prefix: str
     save_format: str
+    subset: str | None
 
     def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None) -> None:
         super().__init__(n, batch_size, shuffle, seed)
         self._ahead = ReadAhead()
+        generator = self.image_data_generator
+        self.augments = generator is not None and generator._augments(self.subset)
+        views = generator.augment_views if generator is not None and self.augments else None
+        self._views = None if views is None else Views(views)
 
     def draw_batch(self, i: int) -> Draw:
         """The books and draws of `[i]`, no reading. ValueError if there is no such batch."""
@@ -228,9 +233,30 @@ class PictureIterator(Iterator):
     def pure(self) -> bool:
         """Whether pixels depend on the index alone, so that what is computed from them can be kept.
 
-        False for a preprocessing function that is not tlcore's own, and with `save_to_dir`, which
-        asks for every batch to be read.
+        False for random transformations, for a preprocessing function that is not tlcore's own,
+        and with `save_to_dir`, which asks for every batch to be read.
         """
+        return not self.augments and self._is_plain
+
+    @property
+    def keepable(self) -> bool:
+        """Whether what is computed from pictures can be kept under `keys` and is found again.
+
+        So it is where they are `pure`, where flips are all that is random (two or four versions
+        of each picture), and where `augment_views` limits how many there are.
+        """
+        few = self._transformer.flips_only or self._views is not None
+        return self._is_plain and (few or not self.augments)
+
+    @property
+    def what_comes_again(self) -> str:
+        """In words, what `keys` tells apart."""
+        if self._views is not None:
+            return f"picture and view (augment_views={self._views.count})"
+        return "picture and flip" if self.augments else "picture"
+
+    @property
+    def _is_plain(self) -> bool:
         return self.save_to_dir is None and is_pure(self.image_data_generator)
 
     def _pixels(self, j: int) -> NDArray[Any]:
@@ -241,7 +267,11 @@ class PictureIterator(Iterator):
         """What Python code makes of a picture: transformed, then standardised."""
         x = pixels.astype(self._arithmetic_dtype)
         generator = self.image_data_generator
-        return x if generator is None else generator.standardize(x)
+        if generator is None:
+            return x
+        if transform is not None:
+            x = generator.apply_transform(x, transform)
+        return generator.standardize(x)
 
     @property
     def _arithmetic_dtype(self) -> DTypeLike:
@@ -263,17 +293,22 @@ class PictureIterator(Iterator):
         return checked.astype(np.intp, copy=False)
 
     def _draw(self, indices: Indices) -> Draw:
-        """Make the draws that Keras makes for a batch."""
-        if self.image_data_generator is not None:
-            # Two a picture, for flips that are off: the next permutation comes after them.
-            self._rng.random_sample(2 * len(indices))
+        """Make the draws that Keras makes for a batch, also those that come to nothing."""
+        transforms: tuple[Transform, ...] | None = None
+        generator = self.image_data_generator
+        if generator is not None:
+            drawn = [generator._draw_transform(self._rng, self.image_shape) for _ in indices]
+            if self.augments:
+                if self._views is not None:
+                    drawn = list(map(self._views.take, indices.tolist(), drawn))
+                transforms = tuple(drawn)
         names: tuple[str, ...] = ()
         if self.save_to_dir is not None:
             names = tuple(
                 f"{self.save_prefix}_{j}_{self._rng.randint(self._hash_limit)}.{self.save_format}"
                 for j in indices
             )
-        return Draw(indices, None, names)
+        return Draw(indices, transforms, names)
 
     def _save(self, draw: Draw, batch: NDArray[Any]) -> None:
         """Write the pictures of a batch, where that is asked for."""
