@@ -336,9 +336,20 @@ class Compiling:
                 self._kept.forget(scope)
 
     def _say_keeping(self, compiled: Compiled, source: Source) -> None:
-        if not self._says_keeping:
+        if not self._says_keeping or not compiled.parameters_until(compiled.cut):
+            return
+        changing = isinstance(source, IteratorSource) and source.iterator.augments
+        if source.scope is None and not changing:
             return
         self._says_keeping = False
+        if source.scope is None:
+            note(
+                "every epoch carries each picture through the frozen layers again, because the "
+                "generator transforms it anew; ImageDataGenerator(augment_views=K) fixes K views "
+                "of each picture, which go through them once.",
+                key=object(),
+            )
+            return
         node = compiled.nodes[compiled.cut]
         numbers = int(np.prod(node["output_shape"]))
         once = source.iterator.what_comes_again if isinstance(source, IteratorSource) else "picture"
