@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-enum { STRETCH = 128 };
+enum { STRETCH = 64 };
 
 /* The upper left of 2 x 2 samples, counted in pixels, and the weights of rows and columns. */
 typedef struct places {

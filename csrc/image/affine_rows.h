@@ -45,66 +45,121 @@ fold(double x, double last, tl_fill_mode mode)
     return x;
 }
 
-/* Whether any of the pixels is odd. `y` and `x` are those of column 0 of the row. */
+/* Row and column of a pixel of the result, by its column's number. */
+typedef struct line {
+    double y, dy, x, dx;
+    double first, step; /* number of the first column, 1 or -1 */
+} line;
+
+/* A pixel at (y, x), whose upper left sample is `from`. */
+INLINE void
+put(places *restrict found, size_t k, double y, double x, double from_y, double from_x,
+    double width)
+{
+    const double weight_y = 1 - (y - from_y);
+    const double weight_x = 1 - (x - from_x);
+    found->at[k] = (int32_t)(from_y * width + from_x);
+    found->y0[k] = weight_y;
+    found->y1[k] = 1 - weight_y;
+    found->x0[k] = weight_x;
+    found->x1[k] = 1 - weight_x;
+}
+
+/* A stretch without an odd pixel. */
+static TARGET void
+find_inside(places *restrict found, line at, size_t count, size_t row_width, int order)
+{
+    const double width = (double)row_width;
+    for (size_t k = 0; order == 0 && k < count; k++) {
+        const double j = at.first + at.step * (double)(int32_t)k;
+        const double from_y = floor(at.y + j * at.dy + 0.5);
+        found->at[k] = (int32_t)(from_y * width + floor(at.x + j * at.dx + 0.5));
+    }
+    for (size_t k = 0; order != 0 && k < count; k++) {
+        const double j = at.first + at.step * (double)(int32_t)k;
+        const double y = at.y + j * at.dy;
+        const double x = at.x + j * at.dx;
+        put(found, k, y, x, floor(y), floor(x), width);
+    }
+}
+
+/* Any stretch. Whether a pixel is odd is found out unless `clamps`: then it lies at the edge. */
 INLINE bool
-find(places *restrict found, double y, double x, double col, double step, size_t count,
-     const tl_affine_job *job, tl_fill_mode mode, int order)
+find(places *restrict found, line at, size_t count, const tl_affine_job *job, tl_fill_mode mode,
+     int order, bool clamps)
 {
     const double last_y = (double)(job->height - 1);
     const double last_x = (double)(job->width - 1);
     const double width = (double)job->width;
-    const double dy = job->affine.m[1];
-    const double dx = job->affine.m[4];
-    const bool clamps = mode == TL_FILL_NEAREST && job->type != TL_FLOAT64; /* see affine.h */
     int32_t any = 0;
     for (size_t k = 0; k < count; k++) {
-        const double j = col + step * (double)(int32_t)k;
-        const double at_y = fold(y + j * dy, last_y, mode);
-        const double at_x = fold(x + j * dx, last_x, mode);
-        const double inner_y = at_y < 0 ? 0 : at_y > last_y ? last_y : at_y;
-        const double inner_x = at_x < 0 ? 0 : at_x > last_x ? last_x : at_x;
-        const double moved = fabs(inner_y - at_y) + fabs(inner_x - at_x);
-        const int32_t odd = !clamps && moved != 0 ? -1 : 0;
-        found->odd[k] = odd;
-        any |= odd;
+        const double j = at.first + at.step * (double)(int32_t)k;
+        const double folded_y = fold(at.y + j * at.dy, last_y, mode);
+        const double folded_x = fold(at.x + j * at.dx, last_x, mode);
+        const double raised_y = folded_y > 0 ? folded_y : 0;
+        const double raised_x = folded_x > 0 ? folded_x : 0;
+        const double y = raised_y < last_y ? raised_y : last_y;
+        const double x = raised_x < last_x ? raised_x : last_x;
+        if (!clamps) {
+            found->odd[k] = y != folded_y || x != folded_x ? -1 : 0;
+            any |= found->odd[k];
+        }
         if (order == 0) {
-            found->at[k] = (int32_t)(floor(inner_y + 0.5) * width + floor(inner_x + 0.5));
+            found->at[k] = (int32_t)(floor(y + 0.5) * width + floor(x + 0.5));
         } else {
             /* the last sample is the second of two */
-            const double floor_y = floor(inner_y);
-            const double floor_x = floor(inner_x);
-            const double from_y = floor_y > last_y - 1 ? last_y - 1 : floor_y;
-            const double from_x = floor_x > last_x - 1 ? last_x - 1 : floor_x;
-            const double weight_y = 1 - (inner_y - from_y);
-            const double weight_x = 1 - (inner_x - from_x);
-            found->at[k] = (int32_t)(from_y * width + from_x);
-            found->y0[k] = weight_y;
-            found->y1[k] = 1 - weight_y;
-            found->x0[k] = weight_x;
-            found->x1[k] = 1 - weight_x;
+            const double floor_y = floor(y);
+            const double floor_x = floor(x);
+            put(found, k, y, x, floor_y < last_y - 1 ? floor_y : last_y - 1,
+                floor_x < last_x - 1 ? floor_x : last_x - 1, width);
         }
     }
     return any != 0;
 }
 
-static TARGET bool
-find_in_mode(places *found, double y, double x, double col, double step, size_t count,
-             const tl_affine_job *job)
+INLINE bool
+is_inside(double coordinate, size_t size)
 {
-#define FIND(mode)                                                                             \
-    case mode:                                                                                 \
-        return job->affine.order == 0 ? find(found, y, x, col, step, count, job, mode, 0)      \
-                                      : find(found, y, x, col, step, count, job, mode, 1)
+    return coordinate >= 0 && coordinate < (double)(size - 1);
+}
+
+/* Coordinates only rise or only fall along a row: what lies between two inside is inside. */
+INLINE bool
+are_inside(line at, size_t count, const tl_affine_job *job)
+{
+    const double j = at.first;
+    const double end = at.first + at.step * (double)(count - 1);
+    return is_inside(at.y + j * at.dy, job->height) &&
+           is_inside(at.y + end * at.dy, job->height) &&
+           is_inside(at.x + j * at.dx, job->width) && is_inside(at.x + end * at.dx, job->width);
+}
+
+/* Whether any pixel of the stretch is odd. */
+static TARGET bool
+find_all(places *found, line at, size_t count, const tl_affine_job *job)
+{
+    const int order = job->affine.order;
+    if (are_inside(at, count, job)) {
+        find_inside(found, at, count, job->width, order);
+        return false;
+    }
+#define FIND(mode, clamps)                                                                     \
+    (order == 0 ? find(found, at, count, job, mode, 0, clamps)                                 \
+                : find(found, at, count, job, mode, 1, clamps))
     switch (job->affine.fill) {
-        FIND(TL_FILL_NEAREST);
-        FIND(TL_FILL_REFLECT);
-        FIND(TL_FILL_WRAP);
-        FIND(TL_FILL_MIRROR);
-        FIND(TL_FILL_GRID_WRAP);
+    case TL_FILL_NEAREST: /* see affine.h for the other type */
+        return job->type != TL_FLOAT64 ? FIND(TL_FILL_NEAREST, true)
+                                       : FIND(TL_FILL_NEAREST, false);
+    case TL_FILL_REFLECT:
+        return FIND(TL_FILL_REFLECT, false);
+    case TL_FILL_WRAP:
+        return FIND(TL_FILL_WRAP, false);
+    case TL_FILL_MIRROR:
+        return FIND(TL_FILL_MIRROR, false);
+    case TL_FILL_GRID_WRAP:
+        return FIND(TL_FILL_GRID_WRAP, false);
     default:
-        return job->affine.order == 0
-                   ? find(found, y, x, col, step, count, job, TL_FILL_CONSTANT, 0)
-                   : find(found, y, x, col, step, count, job, TL_FILL_CONSTANT, 1);
+        return FIND(TL_FILL_CONSTANT, false);
     }
 #undef FIND
 }
@@ -197,31 +252,38 @@ TARGET void
 ROWS(const tl_affine_job *job, size_t first, size_t last)
 {
     const double *m = job->affine.m;
-    const size_t bytes = job->type == TL_FLOAT64 ? sizeof(double) : sizeof(float);
+    const bool floats = job->type != TL_FLOAT64;
+    const size_t bytes = floats ? sizeof(float) : sizeof(double);
     /* what does not fit int32 or has no second sample is odd throughout */
     const bool all_odd =
         job->height * job->width > INT32_MAX || job->height < 2 || job->width < 2;
     for (size_t row = first; row < last; row++) {
         const double i = (double)(job->flip_rows ? job->height - 1 - row : row);
-        const double y = m[2] + i * m[0];
-        const double x = m[5] + i * m[3];
+        line at = {.y = m[2] + i * m[0], .dy = m[1], .x = m[5] + i * m[3], .dx = m[4]};
+        at.step = job->flip_cols ? -1 : 1;
         for (size_t start = 0; start < job->width; start += STRETCH) {
             const size_t left = job->width - start;
             const size_t count = left < STRETCH ? left : STRETCH;
             const size_t to = row * job->width + start;
-            const double step = job->flip_cols ? -1 : 1;
-            const double col = (double)(job->flip_cols ? job->width - 1 - start : start);
             unsigned char *dst = (unsigned char *)job->dst + to * job->channels * bytes;
             places found;
             bool any_odd = true;
+            at.first = (double)(job->flip_cols ? job->width - 1 - start : start);
             if (!all_odd) {
-                any_odd = find_in_mode(&found, y, x, col, step, count, job);
+                any_odd = find_all(&found, at, count, job);
                 blend(dst, job, &found, count);
             }
             for (size_t k = 0; any_odd && k < count; k++) {
-                if (all_odd || found.odd[k] != 0) {
-                    const double j = col + step * (double)k;
-                    tl_affine_pixel(job, to + k, y + j * m[1], x + j * m[4]);
+                if (!all_odd && found.odd[k] == 0) {
+                    continue;
+                }
+                if (!all_odd && job->affine.fill == TL_FILL_CONSTANT && floats) {
+                    for (size_t c = 0; c < job->channels; c++) {
+                        ((float *)dst)[k * job->channels + c] = (float)job->affine.cval;
+                    }
+                } else {
+                    const double j = at.first + at.step * (double)k;
+                    tl_affine_pixel(job, to + k, at.y + j * at.dy, at.x + j * at.dx);
                 }
             }
             if (job->map != NULL) {

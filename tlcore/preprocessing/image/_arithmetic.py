@@ -23,16 +23,29 @@ def own_preprocessing(function: Callable[..., Any] | None) -> str | None:
     return None
 
 
-def is_pure(generator: ImageDataGenerator | None) -> bool:
-    """Whether standardising a picture is a function of the picture alone."""
-    if generator is None:
-        return True
+def _standardizes_simply(generator: ImageDataGenerator) -> bool:
+    """Whether it is by `rescale` and a preprocessing function of tlcore's own alone."""
     function = generator.preprocessing_function
-    return not generator._overridden and (not function or own_preprocessing(function) is not None)
+    return (
+        not generator._overridden
+        and (not function or own_preprocessing(function) is not None)
+        and not (
+            generator.samplewise_center
+            or generator.samplewise_std_normalization
+            or generator.featurewise_center
+            or generator.featurewise_std_normalization
+            or generator.zca_whitening
+        )
+    )
+
+
+def is_pure(generator: ImageDataGenerator | None) -> bool:
+    """Whether what becomes of a picture depends on it alone, in a way that `reader` can tell."""
+    return generator is None or (not generator._is_random and _standardizes_simply(generator))
 
 
 def pixel_rule(generator: ImageDataGenerator | None) -> Rule | None:
-    """The arithmetic of `standardize` as a rule that C can run, or None if it is not one."""
+    """What becomes of a byte as a rule that C can run, or None if it is not one."""
     if generator is None:
         return 1.0, 1.0, -0.0
     if not is_pure(generator):
@@ -50,15 +63,25 @@ def value_range(
     generator: ImageDataGenerator | None, eight_bit: bool
 ) -> tuple[float, float] | None:
     """The lowest and highest value a picture can have after `standardize`, None if unknown."""
-    if not eight_bit or not is_pure(generator):
+    if not eight_bit:
         return None
     low, high = 0.0, 255.0
-    if generator is not None:
-        if generator.preprocessing_function:
-            low, high = -1.0, 1.0
-        if generator.rescale:
-            factor = float(generator.rescale)
-            low, high = min(low * factor, high * factor), max(low * factor, high * factor)
+    if generator is None:
+        return low, high
+    # Splines of a higher order overshoot.
+    if (
+        not _standardizes_simply(generator)
+        or generator._transforms_overridden
+        or (generator._is_random and generator.interpolation_order > 1)
+    ):
+        return None
+    if not generator._only_flips and generator.fill_mode in ("constant", "grid-constant"):
+        low, high = min(low, generator.cval), max(high, generator.cval)
+    if generator.preprocessing_function:
+        low, high = low / 127.5 - 1.0, high / 127.5 - 1.0
+    if generator.rescale:
+        factor = float(generator.rescale)
+        low, high = min(low * factor, high * factor), max(low * factor, high * factor)
     return low, high
 
 
@@ -69,8 +92,11 @@ def reader(
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
 ) -> dict[str, Any] | None:
-    """How one more picture is to be read like the others; None if that cannot be said in data."""
-    if not is_pure(generator):
+    """How one more picture is to be read and standardised like the others, without transforms.
+
+    None if that cannot be said in data.
+    """
+    if generator is not None and not _standardizes_simply(generator):
         return None
     function = None if generator is None else generator.preprocessing_function
     return {
