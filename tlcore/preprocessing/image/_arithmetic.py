@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+    from numpy.typing import NDArray
 
     from tlcore.preprocessing.image._generator import ImageDataGenerator
 
@@ -39,16 +44,35 @@ def _standardizes_simply(generator: ImageDataGenerator) -> bool:
     )
 
 
-def is_pure(generator: ImageDataGenerator | None) -> bool:
-    """Whether what becomes of a picture depends on it alone, in a way that `reader` can tell."""
-    return generator is None or (not generator._is_random and _standardizes_simply(generator))
+def standardization_key(generator: ImageDataGenerator | None) -> tuple[Hashable, ...] | None:
+    """All that decides what `standardize` makes of a picture; None where a user's code does."""
+    if generator is None:
+        return ()
+    function = generator.preprocessing_function
+    name = own_preprocessing(function)
+    if generator._overridden or (function and name is None):
+        return None
+    return (
+        name,
+        float(generator.rescale or 1.0),
+        type(generator.rescale).__name__,
+        bool(generator.samplewise_center),
+        bool(generator.samplewise_std_normalization),
+        _digest(generator.mean if generator.featurewise_center else None),
+        _digest(generator.std if generator.featurewise_std_normalization else None),
+        _digest(generator.zca_whitening_matrix if generator.zca_whitening else None),
+    )
+
+
+def _digest(array: NDArray[Any] | None) -> bytes | None:
+    return None if array is None else sha256(np.ascontiguousarray(array)).digest()
 
 
 def pixel_rule(generator: ImageDataGenerator | None) -> Rule | None:
-    """What becomes of a byte as a rule that C can run, or None if it is not one."""
+    """What `standardize` makes of a byte as a rule that C can run, or None if it is not one."""
     if generator is None:
         return 1.0, 1.0, -0.0
-    if not is_pure(generator):
+    if not _standardizes_simply(generator):
         return None
     rescale = generator.rescale
     # NumPy multiplies float32 by its own float64 scalars in float64, by Python's in float32.

@@ -109,6 +109,7 @@ class NumpyArrayIterator(PictureIterator):
         self.save_prefix = save_prefix
         self.save_format = save_format
         self.image_shape = self.x.shape[1:]
+        self.subset = subset
         super().__init__(len(self.x), batch_size, shuffle, seed)
 
     @property
@@ -141,10 +142,6 @@ class NumpyArrayIterator(PictureIterator):
     def _pixels(self, j: int) -> NDArray[Any]:
         pixels: NDArray[Any] = self.x[j]
         return pixels
-
-    @property
-    def _arithmetic_dtype(self) -> DTypeLike:
-        return self.dtype
 
     def _batch(self, draw: Draw, x: Any) -> Any:
         if self.x_misc:

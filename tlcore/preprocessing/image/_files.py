@@ -129,21 +129,28 @@ class FilesIterator(PictureIterator):
         return numbers.astype(self.dtype)
 
     def keys(self, indices: ArrayLike | Draw) -> list[Hashable] | None:
-        """(path, size, mtime in ns, reading parameters) of each picture; None if not `pure`.
+        """(path, size, mtime in ns, parameters, transform) of each picture; None if not `keepable`.
 
         OSError if a picture has gone.
         """
-        if not self.pure:
+        if not self.keepable:
             return None
-        parameters = (*(self.reader or {}).items(), ("dtype", np.dtype(self.dtype).str))
+        parameters = (
+            self.target_size,
+            self.color_mode,
+            self.interpolation,
+            self.keep_aspect_ratio,
+            *self._key_of_arithmetic(),
+        )
+        draw = self._drawn(indices)
         found: list[Hashable] = []
-        for j in self._drawn(indices).indices:
+        for j, transform in zip(draw.indices, draw.transform_keys(), strict=True):
             path = os.path.abspath(self._filepaths[j])
             try:
                 status = os.stat(path)
             except OSError as error:
                 raise unreadable(repr(path), error) from error
-            found.append((path, status.st_size, status.st_mtime_ns, parameters))
+            found.append((path, status.st_size, status.st_mtime_ns, parameters, transform))
         return found
 
     def bytes_rule(self) -> Rule | None:
@@ -152,6 +159,7 @@ class FilesIterator(PictureIterator):
             self.color_mode == "grayscale"
             or self.save_to_dir is not None
             or np.dtype(self.dtype) != np.float32
+            or not self._only_flips
             or type(self).load is not PictureIterator.load
         ):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,17 @@ from tlcore.preprocessing.image._transformations import (
     flip_axis,
 )
 from tlcore.preprocessing.image._transforming import changing, warn_unfitted
+from tlcore.training._checks import whole
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
+
+
+# Where `get_random_transform` draws from while an iterator of this thread asks for it.
+_drawing = threading.local()
 
 
 class ImageDataGenerator:
@@ -67,6 +73,9 @@ class ImageDataGenerator:
             `subset="validation"` takes from the front; `subset="training"` takes the rest.
         interpolation_order: 0 (nearest pixel) to 5; above 1 needs SciPy (`tlcore[scipy]`).
         dtype: of the batches, float32 if None. Arithmetic is float32 for pictures from files.
+        augment_validation: transform the pictures of `subset="validation"` as well, as Keras does.
+        augment_views: fix so many views of each picture: the first transforms that are drawn for
+            it, which then come again in turn. What a model computes from a view can be kept.
 
     Attributes: the arguments by their names, `zoom_range` as [low, high]; `mean`, `std` (both
     float32, (1, 1, channels)) and `zca_whitening_matrix`, None before `fit`.
@@ -101,6 +110,9 @@ class ImageDataGenerator:
         validation_split: float = 0.0,
         interpolation_order: int = 1,
         dtype: DTypeLike | None = None,
+        *,
+        augment_validation: bool = False,
+        augment_views: int | None = None,
     ) -> None:
         if data_format not in (None, "channels_last", "channels_first"):
             raise ValueError(
@@ -149,6 +161,10 @@ class ImageDataGenerator:
             (2, 3, 1) if self.data_format == "channels_first" else (1, 2, 3)
         )
         self._validation_split = validation_split
+        self.augment_validation = augment_validation
+        self.augment_views: int | None = None
+        if augment_views is not None:
+            self.augment_views = whole("ImageDataGenerator", "augment_views", augment_views, 1)
         self.mean: NDArray[Any] | None = None
         self.std: NDArray[Any] | None = None
         self.zca_whitening_matrix: NDArray[Any] | None = None
@@ -214,6 +230,10 @@ class ImageDataGenerator:
         """Whether a transform may change a picture."""
         return bool(not self._only_flips or self.horizontal_flip or self.vertical_flip)
 
+    def _augments(self, subset: str | None) -> bool:
+        """Whether pictures of this subset are transformed."""
+        return self._is_random and (self.augment_validation or subset != "validation")
+
     @property
     def _moving(self) -> dict[str, Any]:
         """The arguments of `_core.transform_picture` that go with a matrix."""
@@ -266,8 +286,20 @@ class ImageDataGenerator:
         Returns theta (degrees), tx, ty (pixels), shear (degrees), zx, zy, flip_horizontal,
         flip_vertical, channel_shift_intensity and brightness (both None if off).
         """
-        rng = np.random if seed is None else np.random.RandomState(seed)
+        rng: Any = getattr(_drawing, "rng", None) or np.random
+        if seed is not None:
+            rng = np.random.RandomState(seed)
         return self._draw_transform(rng, img_shape)
+
+    def _drawn_by_user(
+        self, rng: np.random.RandomState, img_shape: Sequence[int]
+    ) -> dict[str, Any]:
+        """What an own `get_random_transform` draws; where it calls this class's, that is `rng`."""
+        _drawing.rng = rng
+        try:
+            return self.get_random_transform(img_shape)
+        finally:
+            _drawing.rng = None
 
     def _draw_transform(self, rng: Any, img_shape: Sequence[int]) -> dict[str, Any]:
         """`get_random_transform` from a RandomState, or from the module `numpy.random`."""
@@ -304,6 +336,17 @@ class ImageDataGenerator:
             "channel_shift_intensity": intensity,
             "brightness": brightness,
         }
+
+    def _draw_transforms(
+        self, rng: np.random.RandomState, img_shape: Sequence[int], count: int
+    ) -> list[dict[str, Any]]:
+        """The transforms of a batch, drawn from `rng` as Keras draws them from its generator."""
+        if not self._is_random:
+            rng.random_sample(2 * count)  # for the flips that are off
+            return []
+        if self._has_own("get_random_transform"):
+            return [self._drawn_by_user(rng, img_shape) for _ in range(count)]
+        return [self._draw_transform(rng, img_shape) for _ in range(count)]
 
     def apply_transform(self, x: Any, transform_parameters: Mapping[str, Any]) -> Any:
         """One picture (3 dimensions) transformed as `get_random_transform` says; same shape.

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.preprocessing.image._arithmetic import Rule, is_pure
+from tlcore.preprocessing.image._arithmetic import Rule, standardization_key
 from tlcore.preprocessing.image._draws import Draw, Indices, Transform, Views
 from tlcore.preprocessing.image._job import PicturesJob
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import ReadAhead, Reading
 from tlcore.training._checks import whole
 from tlcore.utils.locks import new_rlock
+from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable
@@ -163,9 +164,15 @@ class PictureIterator(Iterator):
         super().__init__(n, batch_size, shuffle, seed)
         self._ahead = ReadAhead()
         generator = self.image_data_generator
-        self.augments = generator is not None and generator._augments(self.subset)
-        views = generator.augment_views if generator is not None and self.augments else None
-        self._views = None if views is None else Views(views)
+        self._views: Views | None = None
+        if generator is not None and generator.augment_views is not None:
+            self._views = Views(generator.augment_views)
+        if generator is not None and generator._is_random and not self.augments:
+            note(
+                "pictures of subset='validation' are not transformed at random (Keras transforms "
+                "them too): ImageDataGenerator(augment_validation=True) does as Keras does",
+                key="validation is not augmented",
+            )
 
     def draw_batch(self, i: int) -> Draw:
         """The books and draws of `[i]`, no reading. ValueError if there is no such batch."""
@@ -239,14 +246,25 @@ class PictureIterator(Iterator):
         return not self.augments and self._is_plain
 
     @property
+    def augments(self) -> bool:
+        """Whether pictures are transformed at random."""
+        generator = self.image_data_generator
+        return generator is not None and generator._augments(self.subset)
+
+    @property
     def keepable(self) -> bool:
         """Whether what is computed from pictures can be kept under `keys` and is found again.
 
         So it is where they are `pure`, where flips are all that is random (two or four versions
         of each picture), and where `augment_views` limits how many there are.
         """
-        few = self._transformer.flips_only or self._views is not None
-        return self._is_plain and (few or not self.augments)
+        return self._is_plain and (not self.augments or self._only_flips or self._views is not None)
+
+    @property
+    def _only_flips(self) -> bool:
+        """Whether pictures are flipped and no more, if anything."""
+        generator = self.image_data_generator
+        return generator is None or not self.augments or generator._only_flips
 
     @property
     def what_comes_again(self) -> str:
@@ -257,26 +275,24 @@ class PictureIterator(Iterator):
 
     @property
     def _is_plain(self) -> bool:
-        return self.save_to_dir is None and is_pure(self.image_data_generator)
+        return (
+            self.save_to_dir is None and standardization_key(self.image_data_generator) is not None
+        )
+
+    def _key_of_arithmetic(self) -> tuple[Hashable, ...]:
+        """What of a key tells how pixels become numbers, transforms apart."""
+        generator = self.image_data_generator
+        key: tuple[Hashable, ...] = (
+            np.dtype(self.dtype).str,
+            standardization_key(generator),
+        )
+        if generator is not None and not self._only_flips:
+            key += (generator.interpolation_order, generator.fill_mode, float(generator.cval))
+        return key
 
     def _pixels(self, j: int) -> NDArray[Any]:
         """Sample `j` as it is stored, (height, width, channels); any thread may ask for it."""
         raise NotImplementedError
-
-    def _changed(self, pixels: NDArray[Any], transform: Transform | None) -> NDArray[Any]:
-        """What Python code makes of a picture: transformed, then standardised."""
-        x = pixels.astype(self._arithmetic_dtype)
-        generator = self.image_data_generator
-        if generator is None:
-            return x
-        if transform is not None:
-            x = generator.apply_transform(x, transform)
-        return generator.standardize(x)
-
-    @property
-    def _arithmetic_dtype(self) -> DTypeLike:
-        """What Keras computes in."""
-        return "float32"
 
     def _drawn(self, indices: ArrayLike | Draw) -> Draw:
         return indices if isinstance(indices, Draw) else Draw(self._checked(indices))
@@ -297,7 +313,7 @@ class PictureIterator(Iterator):
         transforms: tuple[Transform, ...] | None = None
         generator = self.image_data_generator
         if generator is not None:
-            drawn = [generator._draw_transform(self._rng, self.image_shape) for _ in indices]
+            drawn = generator._draw_transforms(self._rng, self.image_shape, len(indices))
             if self.augments:
                 if self._views is not None:
                     drawn = list(map(self._views.take, indices.tolist(), drawn))
