@@ -1,5 +1,5 @@
-/* One picture through Keras's chain, pass by pass: a pass goes over all rows, and what the next one
- * must know of the whole picture (its range, mean or deviation) is found in between. */
+/* One picture through Keras's chain, pass by pass: a pass goes over all rows, and what the next
+ * one must know of the whole picture (its range, mean or deviation) is found in between. */
 #include "image/transform.h"
 
 #include <math.h>
@@ -54,9 +54,10 @@ check(const tl_transform *how, tl_pixel_type result, tl_pixel_type type, size_t 
     const bool keeps_bytes =
         type == TL_UINT8 && result == TL_UINT8 && !how->moves && !is_more_than_moves(how);
     if (result != natural && !keeps_bytes) {
-        return tl_fail(TL_BAD_VALUE,
-                       "dst must hold float32 for a src of uint8 or float32, float64 for one of "
-                       "float64, or uint8 for a src of uint8 that is only flipped");
+        return tl_fail(
+            TL_BAD_VALUE,
+            "dst must hold float32 for a src of uint8 or float32, float64 for one of "
+            "float64, or uint8 for a src of uint8 that is only flipped");
     }
     if (type == TL_FLOAT64 && is_more_than_moves(how)) {
         return tl_fail(TL_BAD_VALUE, "a src of float64 can be moved and flipped, no more");
@@ -132,15 +133,10 @@ copy_bytes(void *dst, const uint8_t *src, size_t pixels, const tl_affine_job *ho
 {
     const size_t channels = how->channels;
     const size_t step = how->step;
-    if (!how->flip_cols) {
-        tl_pixels_pack(dst, src, pixels, channels, step);
-    } else if (channels == 3) {
-        uint8_t *out = dst;
-        for (size_t w = pixels; w-- > 0; out += 3) {
-            memcpy(out, src + w * step, 3);
-        }
+    if (how->flip_cols) {
+        tl_pixels_pack_reversed(dst, src, pixels, channels, step);
     } else {
-        TURN_ROUND(uint8_t);
+        tl_pixels_pack(dst, src, pixels, channels, step);
     }
 }
 

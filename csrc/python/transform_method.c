@@ -10,7 +10,8 @@ enum {
     SHARED_VALUES = 1 << 19 /* fewer are not worth waking the crew */
 };
 
-/* All that is asked for, converted before any array is looked at: what converts may change it. */
+/* All that is asked for, converted before any array is looked at: what converts may change it.
+ */
 typedef struct picture_request {
     tl_transform how;
     PyArrayObject *mean, *divisor; /* owned */
@@ -83,9 +84,9 @@ channels_from(PyArrayObject **out, PyObject *value)
         return 0;
     }
     /* ours alone, whatever is done to theirs without the GIL */
-    *out = (PyArrayObject *)PyArray_FROMANY(
-        value, NPY_FLOAT32, 1, 1,
-        NPY_ARRAY_IN_ARRAY | NPY_ARRAY_ENSURECOPY | NPY_ARRAY_ENSUREARRAY);
+    *out = (PyArrayObject *)PyArray_FROMANY(value, NPY_FLOAT32, 1, 1,
+                                            NPY_ARRAY_IN_ARRAY | NPY_ARRAY_ENSURECOPY |
+                                                NPY_ARRAY_ENSUREARRAY);
     return *out == NULL ? -1 : 0;
 }
 
@@ -100,11 +101,26 @@ static int
 read_request(picture_request *request, PyArrayObject **dst, PyArrayObject **src, PyObject *args,
              PyObject *kwargs)
 {
-    static char *names[] = {"dst",           "src",     "matrix",  "order",
-                            "fill_mode",     "cval",    "channel_shift", "flip_rows",
-                            "flip_cols",     "brightness", "stretch", "divide",
-                            "scale",         "offset",  "rescale", "samplewise_center",
-                            "samplewise_std", "mean",   "divisor", "shared",
+    static char *names[] = {"dst",
+                            "src",
+                            "matrix",
+                            "order",
+                            "fill_mode",
+                            "cval",
+                            "channel_shift",
+                            "flip_rows",
+                            "flip_cols",
+                            "brightness",
+                            "stretch",
+                            "divide",
+                            "scale",
+                            "offset",
+                            "rescale",
+                            "samplewise_center",
+                            "samplewise_std",
+                            "mean",
+                            "divisor",
+                            "shared",
                             NULL};
     enum { MATRIX = 2, ORDER, FILL, CVAL, SHIFT, ROWS, COLS, BRIGHTNESS, STRETCH, DIVIDE };
     enum { SCALE = DIVIDE + 1, OFFSET, RESCALE, CENTER, STD, MEAN, DIVISOR, SHARED, ALL };
@@ -155,7 +171,7 @@ read_request(picture_request *request, PyArrayObject **dst, PyArrayObject **src,
     const struct {
         bool *flag;
         PyObject *value;
-    } flags[] = {{&how->flips_rows, given[ROWS]}, {&how->flips_cols, given[COLS]},
+    } flags[] = {{&how->flips_rows, given[ROWS]},   {&how->flips_cols, given[COLS]},
                  {&how->stretches, given[STRETCH]}, {&how->centers, given[CENTER]},
                  {&how->normalizes, given[STD]},    {&request->shared, given[SHARED]}};
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
@@ -300,16 +316,15 @@ tl_transform_picture_method(PyObject *module, PyObject *args, PyObject *kwargs)
     }
     target = (PyArrayObject *)PyArray_View(dst, NULL, &PyArray_Type);
     source = (PyArrayObject *)PyArray_View(src, NULL, &PyArray_Type);
-    if (target == NULL || source == NULL ||
-        begin(&job, &request, target, source, state) < 0) {
+    if (target == NULL || source == NULL || begin(&job, &request, target, source, state) < 0) {
         goto done;
     }
     const bool shared = request.shared && PyArray_SIZE(source) >= SHARED_VALUES;
     while (!tl_transform_is_done(&job)) {
         tl_status status = TL_OK;
         Py_BEGIN_ALLOW_THREADS
-        for (size_t done = 0; done < SLICE_VALUES && status == TL_OK &&
-                              !tl_transform_is_done(&job);
+        for (size_t done = 0;
+             done < SLICE_VALUES && status == TL_OK && !tl_transform_is_done(&job);
              done += (size_t)PyArray_SIZE(source) + 1) {
             status = tl_transform_advance(&job, SLICE_VALUES, shared);
         }

@@ -66,6 +66,12 @@ test_pixels_without_gaps(void)
                 CHECK(dst[i] == src[i / channels * step + i % channels]);
             }
             CHECK(dst[pixels * channels] == EDGE);
+            tl_pixels_pack_reversed(dst, src, pixels, channels, step);
+            for (size_t i = 0; i < pixels * channels && !this_test_failed; i++) {
+                const size_t from = pixels - 1 - i / channels;
+                CHECK(dst[i] == src[from * step + i % channels]);
+            }
+            CHECK(dst[pixels * channels] == EDGE);
         }
     }
 }
@@ -81,6 +87,10 @@ test_nothing_is_read_behind_the_end(void)
         memset(src, 7, sizeof src);
         tl_pixels_pack(dst, src + 1, pixels, 3, 4);
         CHECK(pixels == 0 || dst[pixels * 3 - 1] == 7);
+        for (size_t step = 3; step <= 4; step++) {
+            tl_pixels_pack_reversed(dst, src, pixels, 3, step);
+            CHECK(pixels == 0 || dst[pixels * 3 - 1] == 7);
+        }
     }
 }
 
