@@ -68,11 +68,13 @@ def reader(
     color_mode: str,
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
+    exif: bool = False,
 ) -> dict[str, Any] | None:
     """How one more picture is to be read like the others; None if that cannot be said in data."""
     if not is_pure(generator):
         return None
     function = None if generator is None else generator.preprocessing_function
+    # Readers from before `exif` do not have it, and are equal to those that do without.
     return {
         "target_size": target_size,
         "color_mode": color_mode,
@@ -80,4 +82,5 @@ def reader(
         "keep_aspect_ratio": keep_aspect_ratio,
         "rescale": float(generator.rescale) if generator and generator.rescale else None,
         "preprocessing": own_preprocessing(function),
+        **({"exif": True} if exif else {}),
     }
