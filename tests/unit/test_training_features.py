@@ -15,7 +15,6 @@ from PIL import Image
 from tlcore import applications, layers
 from tlcore.models import Sequential
 from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator
-from tlcore.training import kept_features
 from tlcore.training.kept_features import KeptFeatures, ScopedKey
 from tlcore.utils import memory, notes, set_random_seed
 

@@ -115,6 +115,10 @@ class DataFrameIterator(FilesIterator):
             exif=exif,
             on_error=on_error,
         )
+        if class_mode == "multi_output" and not isinstance(y_col, list):
+            raise TypeError(
+                f"y_col must be a list of columns for class_mode='multi_output', not {y_col!r}."
+            )
         columns = Columns(dataframe, "x_col", x_col)
         names = _file_names(columns, x_col)
         labels = self._labels(columns, y_col, classes)
@@ -269,10 +273,6 @@ class DataFrameIterator(FilesIterator):
     def _raw_targets(self, columns: Columns, y_col: Any, rows: list[int]) -> Any:
         """The targets of these rows that stand in the table as they are, or None."""
         if self.class_mode == "multi_output":
-            if not isinstance(y_col, list):
-                raise TypeError(
-                    f"y_col must be a list of columns for class_mode='multi_output', not {y_col!r}."
-                )
             return [_stacked(columns.values("y_col", name), rows, name) for name in y_col]
         if self.class_mode == "raw":
             if isinstance(y_col, list):

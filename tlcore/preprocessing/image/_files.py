@@ -212,7 +212,9 @@ class FilesIterator(PictureIterator):
 
     def _batch(self, draw: Draw, x: NDArray[Any]) -> Any:
         # Not `targets`, which would read the pictures again.
-        return (x, x.copy()) if self.class_mode == "input" else super()._batch(draw, x)
+        if self.class_mode == "input":
+            return self._with_targets(draw, x, x.copy())
+        return super()._batch(draw, x)
 
     def _pixels(self, j: int) -> NDArray[Any]:
         path = self._filepaths[j]

@@ -331,7 +331,9 @@ class PictureIterator(Iterator):
         return self._batch(draw, self.load(draw))
 
     def _batch(self, draw: Draw, x: NDArray[Any]) -> Any:
-        y = self.targets(draw)
+        return self._with_targets(draw, x, self.targets(draw))
+
+    def _with_targets(self, draw: Draw, x: NDArray[Any], y: Any) -> Any:
         if y is None:
             return x
         weights = self.sample_weights(draw)
