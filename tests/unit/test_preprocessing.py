@@ -583,6 +583,7 @@ def test_save_to_dir(folder, tmp_path):
 
 def test_reading_ahead_is_bounded_and_in_order(folder, monkeypatch):
     iterator = flow(folder, shuffle=False)
+    iterator.keep_decoded = False  # every picture is read when it is asked for
     expected = iterator.load(range(11))
     one_batch = 2 * 8 * 8 * 3 * 4
     iterator._ahead = _reading.ReadAhead(limit=3 * one_batch)

@@ -115,6 +115,7 @@ def reader(
     color_mode: str,
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
+    exif: bool = False,
 ) -> dict[str, Any] | None:
     """How one more picture is to be read and standardised like the others, without transforms.
 
@@ -123,6 +124,7 @@ def reader(
     if generator is not None and not _standardizes_simply(generator):
         return None
     function = None if generator is None else generator.preprocessing_function
+    # Readers from before `exif` do not have it, and are equal to those that do without.
     return {
         "target_size": target_size,
         "color_mode": color_mode,
@@ -130,4 +132,5 @@ def reader(
         "keep_aspect_ratio": keep_aspect_ratio,
         "rescale": float(generator.rescale) if generator and generator.rescale else None,
         "preprocessing": own_preprocessing(function),
+        **({"exif": True} if exif else {}),
     }

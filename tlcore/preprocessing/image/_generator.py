@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore.preprocessing.image._arrays import NumpyArrayIterator
+from tlcore.preprocessing.image._dataframe import DataFrameIterator, supported_class_mode
 from tlcore.preprocessing.image._directory import DirectoryIterator
 from tlcore.preprocessing.image._transformations import (
     apply_affine_transform,
@@ -510,6 +511,9 @@ class ImageDataGenerator:
         subset: str | None = None,
         interpolation: str = "nearest",
         keep_aspect_ratio: bool = False,
+        *,
+        exif: bool = False,
+        on_error: str = "raise",
     ) -> DirectoryIterator:
         """Batches from a folder that holds one folder of pictures for each class.
 
@@ -534,6 +538,68 @@ class ImageDataGenerator:
             interpolation=interpolation,
             keep_aspect_ratio=keep_aspect_ratio,
             dtype=self.dtype,
+            exif=exif,
+            on_error=on_error,
+        )
+
+    def flow_from_dataframe(
+        self,
+        dataframe: Any,
+        directory: str | os.PathLike[str] | None = None,
+        x_col: Any = "filename",
+        y_col: Any = "class",
+        weight_col: Any = None,
+        target_size: Sequence[int] = (256, 256),
+        color_mode: str = "rgb",
+        classes: Sequence[str] | None = None,
+        class_mode: str | None = "categorical",
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        save_to_dir: str | os.PathLike[str] | None = None,
+        save_prefix: str = "",
+        save_format: str = "png",
+        subset: str | None = None,
+        interpolation: str = "nearest",
+        validate_filenames: bool = True,
+        *,
+        keep_aspect_ratio: bool = False,
+        exif: bool = False,
+        on_error: str = "raise",
+        **kwargs: Any,
+    ) -> DataFrameIterator:
+        """Batches of the pictures that a table names: a DataFrame or a mapping of columns.
+
+        See `DataFrameIterator` for the arguments, the targets and what is raised. `kwargs` may hold
+        has_ext, sort and drop_duplicates, which Keras deprecated and which have no effect; so is
+        `class_mode="other"`, which means "raw". TypeError for any other.
+        """
+        class_mode = supported_class_mode(class_mode, kwargs)
+        return DataFrameIterator(
+            dataframe,
+            directory,
+            self,
+            x_col=x_col,
+            y_col=y_col,
+            weight_col=weight_col,
+            target_size=target_size,
+            color_mode=color_mode,
+            classes=classes,
+            class_mode=class_mode,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            data_format=self.data_format,
+            save_to_dir=save_to_dir,
+            save_prefix=save_prefix,
+            save_format=save_format,
+            subset=subset,
+            interpolation=interpolation,
+            keep_aspect_ratio=keep_aspect_ratio,
+            dtype=self.dtype,
+            validate_filenames=validate_filenames,
+            exif=exif,
+            on_error=on_error,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tlcore.preprocessing.image._draws import Draw, Indices, Transform, Views
 from tlcore.preprocessing.image._job import PicturesJob
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import ReadAhead, Reading
-from tlcore.training._checks import whole
+from tlcore.training._checks import note_idle_workers, whole
 from tlcore.utils.locks import new_rlock
 from tlcore.utils.notes import note
 
@@ -40,6 +41,8 @@ class Iterator:
         shuffle: a new order for every pass.
         seed: `seed + total_batches_seen` seeds the draws of every batch. None: the draws go on
             from a copy of NumPy's global state as it is at the first draw.
+        workers, use_multiprocessing, max_queue_size: as Keras's PyDataset takes them, to no effect:
+            pictures are always decoded ahead, in threads.
 
     Source: `keras.src.legacy.preprocessing.image.Iterator`.
     """
@@ -48,7 +51,21 @@ class Iterator:
 
     class_indices: dict[str, int] | None = None
 
-    def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int | None,
+        *,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
+        max_queue_size: int = 10,
+    ) -> None:
+        note_idle_workers(workers, use_multiprocessing)
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
         try:
             batch_size = operator.index(batch_size)
         except TypeError:
@@ -84,17 +101,18 @@ class Iterator:
         return self.index_array
 
     def _flow_index(self) -> Generator[Indices, None, None]:
-        self.reset()
-        while True:
-            self._seed_batch()
-            order = self.index_array
-            if self.batch_index == 0 or order is None:
-                order = self._set_index_array()
-            first = (self.batch_index * self.batch_size) % self.n if self.n else 0
-            last = first + self.batch_size
-            self.batch_index = self.batch_index + 1 if self.n > last else 0
-            self.total_batches_seen += 1
-            yield order[first:last]
+        return _indices_of(weakref.ref(self))
+
+    def _next_indices(self) -> Indices:
+        self._seed_batch()
+        order = self.index_array
+        if self.batch_index == 0 or order is None:
+            order = self._set_index_array()
+        first = (self.batch_index * self.batch_size) % self.n if self.n else 0
+        last = first + self.batch_size
+        self.batch_index = self.batch_index + 1 if self.n > last else 0
+        self.total_batches_seen += 1
+        return order[first:last]
 
     def _take(self, i: int) -> Indices:
         index = operator.index(i)
@@ -142,6 +160,18 @@ class Iterator:
         )
 
 
+def _indices_of(ref: weakref.ref[Iterator]) -> Generator[Indices, None, None]:
+    """Batch after batch. It does not hold the iterator, which goes at once with what it keeps."""
+    iterator = ref()
+    if iterator is not None:
+        iterator.reset()
+    while iterator is not None:
+        indices = iterator._next_indices()
+        iterator = None
+        yield indices
+        iterator = ref()
+
+
 class PictureIterator(Iterator):
     """An iterator over pictures, with what training needs to read them ahead and keep features.
 
@@ -160,8 +190,10 @@ class PictureIterator(Iterator):
     save_format: str
     subset: str | None
 
-    def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None) -> None:
-        super().__init__(n, batch_size, shuffle, seed)
+    def __init__(
+        self, n: int, batch_size: int, shuffle: bool, seed: int | None, **queue: Any
+    ) -> None:
+        super().__init__(n, batch_size, shuffle, seed, **queue)
         self._ahead = ReadAhead()
         generator = self.image_data_generator
         self._views: Views | None = None
@@ -205,13 +237,14 @@ class PictureIterator(Iterator):
         """
         return Reading(PicturesJob(self, self._drawn(indices)), self._ahead).result()
 
-    def prefetch(self, indices: ArrayLike | Draw) -> Reading:
+    def prefetch(self, indices: ArrayLike | Draw, keep: bool = True) -> Reading:
         """`load(indices)` begun in the background; `.result()` waits for it.
 
         Any number of batches may be asked for: they are read in that order, and only so far ahead
-        of the results taken as a fixed amount of memory allows.
+        of the results taken as a fixed amount of memory allows. `keep` says that the pictures
+        will be wanted again, and may be kept decoded.
         """
-        return self._ahead.enter(PicturesJob(self, self._drawn(indices)))
+        return self._ahead.enter(PicturesJob(self, self._drawn(indices), keep=keep))
 
     def bytes_rule(self) -> Rule | None:
         """How `prefetch_bytes` gives the pictures of `prefetch`; None where it cannot.
@@ -220,9 +253,9 @@ class PictureIterator(Iterator):
         """
         return None
 
-    def prefetch_bytes(self, indices: ArrayLike | Draw) -> Reading:
+    def prefetch_bytes(self, indices: ArrayLike | Draw, keep: bool = True) -> Reading:
         """As `prefetch`, but pictures are uint8, not yet standardised. Only with a `bytes_rule`."""
-        return self._ahead.enter(PicturesJob(self, self._drawn(indices), raw=True))
+        return self._ahead.enter(PicturesJob(self, self._drawn(indices), raw=True, keep=keep))
 
     def targets(self, indices: ArrayLike | Draw) -> Any:
         """What the batch of these samples holds as `y`; None if it holds none."""
@@ -294,6 +327,13 @@ class PictureIterator(Iterator):
         """Sample `j` as it is stored, (height, width, channels); any thread may ask for it."""
         raise NotImplementedError
 
+    def _held_pixels(self, j: int, keep: bool) -> NDArray[Any]:
+        """`_pixels(j)`, from memory if it was kept; `keep`: it will be wanted again."""
+        return self._pixels(j)
+
+    def _remark(self, draw: Draw) -> None:
+        """Say what is unusual about pictures that have been read, and was not said before."""
+
     def _drawn(self, indices: ArrayLike | Draw) -> Draw:
         return indices if isinstance(indices, Draw) else Draw(self._checked(indices))
 
@@ -342,7 +382,9 @@ class PictureIterator(Iterator):
         return self._batch(draw, self.load(draw))
 
     def _batch(self, draw: Draw, x: NDArray[Any]) -> Any:
-        y = self.targets(draw)
+        return self._with_targets(draw, x, self.targets(draw))
+
+    def _with_targets(self, draw: Draw, x: NDArray[Any], y: Any) -> Any:
         if y is None:
             return x
         weights = self.sample_weights(draw)

@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 class PicturesJob:
     """The pictures of a draw: standardised, in the iterator's dtype, or `raw`, decoded bytes."""
 
-    def __init__(self, iterator: PictureIterator, draw: Draw, raw: bool = False) -> None:
+    def __init__(
+        self, iterator: PictureIterator, draw: Draw, raw: bool = False, keep: bool = True
+    ) -> None:
         self._iterator = iterator
         self._draw = draw
         self._raw = raw
+        self._keep = keep
         self._dtype = np.dtype(np.uint8 if raw else iterator.dtype)
         self._shape = (len(draw), *iterator.image_shape)
         self.nbytes = int(np.prod(self._shape)) * (1 if raw else max(4, self._dtype.itemsize))
@@ -62,7 +65,7 @@ class PicturesJob:
 
     def _make(self, row: int) -> NDArray[Any] | None:
         """A picture to its place, or returned if more is to come."""
-        pixels = self._iterator._pixels(int(self._draw.indices[row]))
+        pixels = self._iterator._held_pixels(int(self._draw.indices[row]), self._keep)
         if self._raw or self._transformer.runs_in_c:
             self._finish(row, pixels)
             return None
@@ -84,5 +87,6 @@ class PicturesJob:
                 raise made
             if made is not None:
                 self._finish(row, made)
+        self._iterator._remark(self._draw)
         self._iterator._save(self._draw, self._dst)
         return self._dst
