@@ -14,6 +14,7 @@ keras_image = pytest.importorskip(
     "keras.src.legacy.preprocessing.image", reason="needs the real Keras: run `make parity`"
 )
 pd = pytest.importorskip("pandas", reason="needs pandas")
+from parity.test_preprocessing import equal  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from tlcore.preprocessing import image  # noqa: E402
@@ -62,19 +63,6 @@ def table(tmp_path_factory):
         }
     )
     return folder, frame
-
-
-def equal(ours, theirs):
-    if isinstance(theirs, (tuple, list)):
-        assert type(ours) is type(theirs) and len(ours) == len(theirs)
-        for a, b in zip(ours, theirs, strict=True):
-            equal(a, b)
-        return
-    assert ours.dtype == theirs.dtype and ours.shape == theirs.shape
-    if ours.dtype == object:
-        assert ours.tolist() == theirs.tolist()
-    else:
-        assert ours.tobytes() == theirs.tobytes()
 
 
 def same_books(ours, theirs):

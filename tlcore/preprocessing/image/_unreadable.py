@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from tlcore import _core
 from tlcore.preprocessing.image._reading import submit
@@ -18,8 +19,10 @@ def unreadable_pictures(read: Callable[[int], object], n: int) -> dict[int, str]
     Raises what is no fault of a picture: no memory, no more files that may be open.
     """
     check = _Check(read, n)
-    parts = [submit(check.work) for _ in range(min(n, _core.get_num_threads()))]
+    parts: list[Future[None]] = []
     try:
+        for _ in range(min(n, _core.get_num_threads())):
+            parts.append(submit(check.work))
         for part in parts:
             part.result()
     finally:  # a Ctrl-C, or what another thread met
