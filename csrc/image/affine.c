@@ -161,8 +161,8 @@ tl_affine_pixel(const tl_affine_job *job, size_t to, double y, double x)
         for (int a = 0; inside && a <= order; a++) {
             for (int b = 0; b <= order; b++) {
                 const size_t at = (rows.at[a] * job->width + cols.at[b]) * job->step + c;
-                double value = rows.outside[a] || cols.outside[b] ? job->affine.cval
-                                                                  : value_at(job, at);
+                double value =
+                    rows.outside[a] || cols.outside[b] ? job->affine.cval : value_at(job, at);
                 if (order > 0) {
                     value *= rows.weights[a];
                     value *= cols.weights[b];

@@ -1,10 +1,10 @@
 /* Affine transformation of a picture, height x width x channels, with the arithmetic of
- * scipy.ndimage.affine_transform for order 0 and 1: where a pixel of the result lies in the source
- * is computed in double, in scipy's order, and so are the weighted sums.
+ * scipy.ndimage.affine_transform for order 0 and 1: where a pixel of the result lies in the
+ * source is computed in double, in scipy's order, and so are the weighted sums.
  *
- * Values of uint8 and float32 pictures are scipy's bit for bit, but for pixels beyond the edge in
- * the fill mode "nearest": their weights are rounded less often, and about one float in 2^28 ends
- * on the neighbouring one. Pictures of float64 are scipy's throughout. */
+ * Values of uint8 and float32 pictures are scipy's bit for bit, but for pixels beyond the edge
+ * in the fill mode "nearest": their weights are rounded less often, and about one float in 2^28
+ * ends on the neighbouring one. Pictures of float64 are scipy's throughout. */
 #ifndef TL_IMAGE_AFFINE_H
 #define TL_IMAGE_AFFINE_H
 
@@ -66,8 +66,8 @@ tl_affine_rows_function tl_affine_rows_portable;
 tl_affine_rows_function tl_affine_rows_avx2, tl_affine_rows_avx512;
 #endif
 
-/* One pixel of the result by scipy's own steps, for any job: pixel `to` of dst is the source's at
- * (y, x). Slow. */
+/* One pixel of the result by scipy's own steps, for any job: pixel `to` of dst is the source's
+ * at (y, x). Slow. */
 void tl_affine_pixel(const tl_affine_job *job, size_t to, double y, double x);
 
 #endif

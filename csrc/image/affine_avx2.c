@@ -6,9 +6,9 @@
 #define TARGET __attribute__((target("avx2")))
 #include "image/affine_rgb_floats.h"
 
-/* Two pixels side by side are read as 8 bytes, also where they are 6: then the first 6 in the upper
- * row and the last 6 in the lower row, so that all 8 are inside the picture. The 2 bytes that are
- * no colour are replaced by the upper end of 2^52 as a double. */
+/* Two pixels side by side are read as 8 bytes, also where they are 6: then the first 6 in the
+ * upper row and the last 6 in the lower row, so that all 8 are inside the picture. The 2 bytes
+ * that are no colour are replaced by the upper end of 2^52 as a double. */
 typedef enum layout { SPARE_6_7, SPARE_0_1, SPARE_3_7 } layout;
 
 static inline __attribute__((always_inline)) TARGET __m256i
@@ -18,7 +18,8 @@ load_pairs(const uint8_t *from, const int32_t *at, layout spare)
     __m128i half[2];
     for (int h = 0; h < 2; h++) {
         const __m128i first = _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * h]));
-        const __m128i next = _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * h + 1]));
+        const __m128i next =
+            _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * h + 1]));
         half[h] = _mm_unpacklo_epi64(first, next);
     }
     const __m256i pairs = _mm256_set_m128i(half[1], half[0]);
@@ -73,7 +74,8 @@ blend_pairs(float *dst, const uint8_t *src, size_t width, bool gaps, const place
     size_t k = 0;
     for (; k + 4 <= count; k += 4) {
         const __m256i above = load_pairs(src, found->at + k, gaps ? SPARE_3_7 : SPARE_6_7);
-        const __m256i below = load_pairs(below_src, found->at + k, gaps ? SPARE_3_7 : SPARE_0_1);
+        const __m256i below =
+            load_pairs(below_src, found->at + k, gaps ? SPARE_3_7 : SPARE_0_1);
         const __m256d y0 = _mm256_loadu_pd(found->y0 + k);
         const __m256d y1 = _mm256_loadu_pd(found->y1 + k);
         const __m256d x0 = _mm256_loadu_pd(found->x0 + k);

@@ -6,15 +6,16 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
 #include "image/affine_rgb_floats.h"
 
-/* Two pixels side by side are read as 8 bytes, also where they are 6: then the first 6 in the upper
- * row and the last 6 in the lower row, so that all 8 are inside the picture. */
+/* Two pixels side by side are read as 8 bytes, also where they are 6: then the first 6 in the
+ * upper row and the last 6 in the lower row, so that all 8 are inside the picture. */
 static inline __attribute__((always_inline)) TARGET __m512i
 load_pairs(const uint8_t *from, const int32_t *at, size_t step)
 {
     __m128i quarter[4];
     for (int q = 0; q < 4; q++) {
         const __m128i first = _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * q]));
-        const __m128i next = _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * q + 1]));
+        const __m128i next =
+            _mm_loadl_epi64((const void *)(from + step * (size_t)at[2 * q + 1]));
         quarter[q] = _mm_unpacklo_epi64(first, next);
     }
     const __m256i low = _mm256_set_m128i(quarter[1], quarter[0]);
@@ -55,12 +56,12 @@ blend_pairs(float *dst, const uint8_t *src, size_t width, int step, const places
     /* of r0..r7 g0..g7 and, from 16 on, b0..b7 */
     const __m512i start =
         _mm512_setr_epi32(0, 8, 16, 1, 9, 17, 2, 10, 18, 3, 11, 19, 4, 12, 20, 5);
-    const __m512i end =
-        _mm512_setr_epi32(13, 21, 6, 14, 22, 7, 15, 23, 0, 0, 0, 0, 0, 0, 0, 0);
+    const __m512i end = _mm512_setr_epi32(13, 21, 6, 14, 22, 7, 15, 23, 0, 0, 0, 0, 0, 0, 0, 0);
     size_t k = 0;
     for (; k + 8 <= count; k += 8) {
         const __m512i above = load_pairs(src, found->at + k, bytes);
-        const __m512i below = load_pairs(src + bytes * width + 2 * bytes - 8, found->at + k, bytes);
+        const __m512i below =
+            load_pairs(src + bytes * width + 2 * bytes - 8, found->at + k, bytes);
         const __m512d y0 = _mm512_loadu_pd(found->y0 + k);
         const __m512d y1 = _mm512_loadu_pd(found->y1 + k);
         const __m512d x0 = _mm512_loadu_pd(found->x0 + k);

@@ -1,5 +1,5 @@
-/* RGB of float32, one pixel at a time: its colours are 3 of the 4 doubles of a vector. Included by
- * the instruction sets that have such vectors; they define TARGET. */
+/* RGB of float32, one pixel at a time: its colours are 3 of the 4 doubles of a vector. Included
+ * by the instruction sets that have such vectors; they define TARGET. */
 #include <immintrin.h>
 #include <stddef.h>
 

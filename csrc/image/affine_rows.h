@@ -1,9 +1,10 @@
 /* Rows of an affine transformation, included once an instruction set, which defines TARGET,
- * ROWS (the function's name), BLEND_RGB_BYTES and BLEND_RGB_FLOATS (dst, src, its width and step,
- * places, count; how many pixels, from the first on, they have done).
+ * ROWS (the function's name), BLEND_RGB_BYTES and BLEND_RGB_FLOATS (dst, src, its width and
+ * step, places, count; how many pixels, from the first on, they have done).
  *
  * First where the pixels of a stretch lie: compiled to vectors, no branches; then their values.
- * A pixel whose two neighbours are not two samples side by side is odd and done anew after that.
+ * A pixel whose two neighbours are not two samples side by side is odd and done anew after
+ * that.
  */
 #include <math.h>
 #include <string.h>
@@ -83,7 +84,8 @@ find_inside(places *restrict found, line at, size_t count, size_t row_width, int
     }
 }
 
-/* Any stretch. Whether a pixel is odd is found out unless `clamps`: then it lies at the edge. */
+/* Any stretch. Whether a pixel is odd is found out unless `clamps`: then it lies at the edge.
+ */
 INLINE bool
 find(places *restrict found, line at, size_t count, const tl_affine_job *job, tl_fill_mode mode,
      int order, bool clamps)

@@ -1,5 +1,5 @@
-/* Sums in the order in which NumPy adds: 8 sums side by side in blocks of 128, and halves of what
- * is longer than that. */
+/* Sums in the order in which NumPy adds: 8 sums side by side in blocks of 128, and halves of
+ * what is longer than that. */
 #include "image/statistics.h"
 
 #include <math.h>

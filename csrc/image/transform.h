@@ -50,8 +50,8 @@ tl_status tl_transform_begin(tl_transform_job *job, const tl_transform *how, voi
 
 bool tl_transform_is_done(const tl_transform_job *job);
 
-/* Goes on by at least a row and at most about `values` numbers of the picture; `shared`: with the
- * crew, which is for callers that are not one of many. */
+/* Goes on by at least a row and at most about `values` numbers of the picture; `shared`: with
+ * the crew, which is for callers that are not one of many. */
 tl_status tl_transform_advance(tl_transform_job *job, size_t values, bool shared);
 
 #endif

@@ -14,7 +14,8 @@ enum {
  */
 typedef struct picture_request {
     tl_transform how;
-    PyArrayObject *mean, *divisor; /* owned */
+    PyObject *mean_given, *divisor_given; /* borrowed */
+    PyArrayObject *mean, *divisor;        /* owned */
     bool shared;
 } picture_request;
 
@@ -74,20 +75,6 @@ fill_mode_from(tl_fill_mode *mode, PyObject *value)
         return -1;
     }
     return 0;
-}
-
-/* One number a channel. */
-static int
-channels_from(PyArrayObject **out, PyObject *value)
-{
-    if (value == NULL || value == Py_None) {
-        return 0;
-    }
-    /* ours alone, whatever is done to theirs without the GIL */
-    *out = (PyArrayObject *)PyArray_FROMANY(value, NPY_FLOAT32, 1, 1,
-                                            NPY_ARRAY_IN_ARRAY | NPY_ARRAY_ENSURECOPY |
-                                                NPY_ARRAY_ENSUREARRAY);
-    return *out == NULL ? -1 : 0;
 }
 
 static void
@@ -179,10 +166,9 @@ read_request(picture_request *request, PyArrayObject **dst, PyArrayObject **src,
             return -1;
         }
     }
-    return channels_from(&request->mean, given[MEAN]) < 0 ||
-                   channels_from(&request->divisor, given[DIVISOR]) < 0
-               ? -1
-               : 0;
+    request->mean_given = given[MEAN];
+    request->divisor_given = given[DIVISOR];
+    return 0;
 }
 
 static int
@@ -230,22 +216,25 @@ step_of(PyArrayObject *array, bool may_have_gaps)
                : 0;
 }
 
+/* One float32 a channel; NULL where none is asked for. */
 static int
-check_channels(const float **out, PyArrayObject *array, npy_intp channels, const char *argument)
+channels_from(PyArrayObject **array, const float **out, PyObject *value, npy_intp channels,
+              const char *argument)
 {
-    if (array == NULL) {
+    const tl_shape shape = tl_shape_1((size_t)channels);
+    if (value == NULL || value == Py_None) {
         return 0;
     }
-    if (PyArray_DIM(array, 0) != channels) {
-        PyErr_Format(PyExc_ValueError, "%s must hold %zd numbers, one a channel, not %zd",
-                     argument, (Py_ssize_t)channels, (Py_ssize_t)PyArray_DIM(array, 0));
+    *array = tl_array_from(value, &shape, argument);
+    if (*array == NULL) {
         return -1;
     }
-    *out = PyArray_DATA(array);
+    *out = PyArray_DATA(*array);
     return 0;
 }
 
-/* The job of two arrays that have been checked. */
+/* Checks the arrays, which are views: what Python code that is still to run does to the shapes
+ * of those that were given does not reach them. */
 static int
 begin(tl_transform_job *job, picture_request *request, PyArrayObject *dst, PyArrayObject *src,
       const module_state *state)
@@ -283,8 +272,10 @@ begin(tl_transform_job *job, picture_request *request, PyArrayObject *dst, PyArr
         PyErr_SetString(PyExc_ValueError, "dst and src must not share memory");
         return -1;
     }
-    if (check_channels(&request->how.mean, request->mean, shape[2], "mean") < 0 ||
-        check_channels(&request->how.divisor, request->divisor, shape[2], "divisor") < 0) {
+    if (channels_from(&request->mean, &request->how.mean, request->mean_given, shape[2],
+                      "mean") < 0 ||
+        channels_from(&request->divisor, &request->how.divisor, request->divisor_given,
+                      shape[2], "divisor") < 0) {
         return -1;
     }
     tl_detail_clear();

@@ -16,7 +16,6 @@ keras_image = pytest.importorskip(
     "keras.src.legacy.preprocessing.image", reason="needs the real Keras: run `make parity`"
 )
 
-from tlcore.applications.mobilenet_v2 import preprocess_input  # noqa: E402
 from tlcore.preprocessing import image  # noqa: E402
 from tlcore.preprocessing.image._transforming import Transformer  # noqa: E402
 

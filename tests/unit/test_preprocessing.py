@@ -196,41 +196,6 @@ def test_save_img(folder):
 # -- the generator
 
 
-def test_augmentation_is_one_clear_error():
-    with pytest.raises(NotImplementedError) as error:
-        image.ImageDataGenerator(
-            rotation_range=20, width_shift_range=[1, 2], horizontal_flip=True, rescale=1 / 255
-        )
-    one_sentence(error, "not available yet", "rotation_range, width_shift_range, horizontal_flip")
-    assert "rescale" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "argument",
-    [
-        {"featurewise_center": True},
-        {"samplewise_center": True},
-        {"featurewise_std_normalization": True},
-        {"samplewise_std_normalization": True},
-        {"zca_whitening": True},
-        {"zca_epsilon": 1e-3},
-        {"height_shift_range": np.array([1, 2])},
-        {"brightness_range": (0.5, 1)},
-        {"shear_range": 0.2},
-        {"zoom_range": [0.5, 1.5]},
-        {"channel_shift_range": 3},
-        {"fill_mode": "wrap"},
-        {"cval": 1.0},
-        {"vertical_flip": True},
-        {"interpolation_order": 3},
-    ],
-    ids=str,
-)
-def test_each_augmentation_argument_is_refused(argument):
-    with pytest.raises(NotImplementedError, match=next(iter(argument))):
-        image.ImageDataGenerator(**argument)
-
-
 def test_default_values_may_be_given():
     defaults = (False, False, False, False, False, 1e-6, 0, 0.0, 0.0, None, 0.0, 0, 0, "nearest")
     generator = image.ImageDataGenerator(*defaults, 0.0, False, False, 0.5, None, None, 0.25, 1)
@@ -245,8 +210,6 @@ def test_bad_split(split):
 
 
 def test_other_bad_generator_arguments():
-    with pytest.raises(ValueError, match="channels_last"):
-        image.ImageDataGenerator(data_format="channels_first")
     with pytest.raises(TypeError, match="preprocessing_function must be callable"):
         image.ImageDataGenerator(preprocessing_function="mobilenet")
 

@@ -55,13 +55,14 @@ class ImageDataGenerator:
             and turns `featurewise_std_normalization` off.
         zca_epsilon: added to the singular values that whitening divides by.
         rotation_range: rotate by up to so many degrees either way.
-        width_shift_range, height_shift_range: float: up to this share of the size either way if
-            below 1, otherwise pixels; int n: a whole number of pixels below n; list: one of its
-            values, either way.
+        width_shift_range, height_shift_range: float: up to this share of the width or height
+            either way if below 1, otherwise pixels; int n: a whole number of pixels below n;
+            list: one of its values, either way. As in Keras 3, what is drawn from
+            `height_shift_range` moves pictures from side to side, and the other up or down.
         brightness_range: (low, high), the factor of brightness, through 8 bits.
         shear_range: shear by up to so many degrees either way.
-        zoom_range: (low, high), or a number z for (1 - z, 1 + z); one factor along rows and one
-            along columns, above 1 for smaller.
+        zoom_range: (low, high), or a number z for (1 - z, 1 + z); one factor for each
+            direction, above 1 for smaller.
         channel_shift_range: add one number up to this either way, within the picture's range.
         fill_mode, cval: what lies beyond the edges, see `apply_affine_transform`.
         horizontal_flip, vertical_flip: flip every second picture, at random.
@@ -633,9 +634,9 @@ def _check_number(name: str, value: Any) -> None:
 def _check_shift(name: str, value: Any) -> Any:
     if value is None or _is_number(value):
         return value
-    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1:
-        if all(map(_is_number, value)):
-            return value.tolist() if isinstance(value, np.ndarray) else value
+    is_list = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1
+    if is_list and all(map(_is_number, value)):
+        return value.tolist() if isinstance(value, np.ndarray) else value
     raise ValueError(f"{name} must be a number or a list of numbers, not {value!r}.")
 
 

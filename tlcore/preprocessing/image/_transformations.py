@@ -128,8 +128,8 @@ def apply_affine_transform(
     Args:
         x: 3-dimensional array of real numbers; which axis is which say `row_axis`, `col_axis` and
             `channel_axis` (0 or 2).
-        theta: rotation in degrees. tx, ty: shift in pixels, along rows and along columns.
-        shear: angle in degrees. zx, zy: zoom along rows and along columns, 1 for none.
+        theta: rotation in degrees. tx, ty: shift in pixels: tx from side to side, ty up and down.
+        shear: angle in degrees. zx, zy: zoom likewise, 1 for none, above 1 for smaller.
         fill_mode: what lies beyond the edges: "nearest", "constant" (`cval`), "reflect", "wrap",
             and SciPy's "mirror", "grid-mirror", "grid-constant" and "grid-wrap".
         order: of the spline, 0 (nearest pixel) to 5; above 1 needs SciPy.
@@ -303,9 +303,10 @@ def random_shift(
     cval: float = 0.0,
     interpolation_order: int = 1,
 ) -> NDArray[Any]:
-    """A picture shifted by up to `wrg` of its width and `hrg` of its height, both as fractions.
+    """A picture shifted at random, see `apply_affine_transform`.
 
-    See `apply_affine_transform`.
+    As in Keras, `hrg` of the height is the most it moves from side to side, `wrg` of the width the
+    most it moves up or down.
     """
     h, w = x.shape[row_axis], x.shape[col_axis]
     tx = np.random.uniform(-hrg, hrg) * h
@@ -357,7 +358,7 @@ def random_zoom(
     cval: float = 0.0,
     interpolation_order: int = 1,
 ) -> NDArray[Any]:
-    """A picture zoomed by two factors from `zoom_range` (low, high), above 1 for smaller.
+    """A picture zoomed by two factors from `zoom_range` (low, high), one for each direction.
 
     See `apply_affine_transform`. Raises ValueError if `zoom_range` does not hold two numbers.
     """
