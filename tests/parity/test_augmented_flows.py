@@ -153,8 +153,9 @@ def test_arrays_with_masks_weights_and_everything(shared_data):
     masks = np.arange(len(x) * 4).reshape(len(x), 2, 2)
     y, weights = np.arange(len(x)), np.linspace(0, 1, len(x))
     settings = {
-        "rotation_range": 40, "width_shift_range": 5, "zoom_range": 0.3, "brightness_range": (0.4, 2),
-        "channel_shift_range": 30, "vertical_flip": True, "fill_mode": "reflect",
+        "rotation_range": 40, "width_shift_range": 5, "zoom_range": 0.3,
+        "brightness_range": (0.4, 2), "channel_shift_range": 30, "vertical_flip": True,
+        "fill_mode": "reflect",
         "featurewise_center": True, "featurewise_std_normalization": True, "rescale": 1 / 255,
     }  # fmt: skip
     one = image.ImageDataGenerator(**settings)

@@ -14,7 +14,12 @@ import pytest
 
 from tlcore.applications.mobilenet_v2 import preprocess_input
 from tlcore.preprocessing import image
-from tlcore.preprocessing.image._arithmetic import is_pure, pixel_rule, reader, value_range
+from tlcore.preprocessing.image._arithmetic import (
+    pixel_rule,
+    reader,
+    standardization_key,
+    value_range,
+)
 from tlcore.preprocessing.image._transforming import Transformer
 
 LAST = {"row_axis": 0, "col_axis": 1, "channel_axis": 2}
@@ -454,34 +459,53 @@ def test_a_large_picture_by_the_crew_is_the_same():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "pure", "rule", "values", "has_reader"),
+    ("arguments", "rule", "values", "has_reader"),
     [
-        ({}, True, (1, 1, -0.0), (0, 255), True),
-        ({"rescale": 0.5}, True, (1, 0.5, -0.0), (0, 127.5), True),
-        ({"horizontal_flip": True, "rescale": 0.5}, False, None, (0, 127.5), True),
+        ({}, (1, 1, -0.0), (0, 255), True),
+        ({"rescale": 0.5}, (1, 0.5, -0.0), (0, 127.5), True),
+        ({"horizontal_flip": True, "rescale": 0.5}, (1, 0.5, -0.0), (0, 127.5), True),
         (
             {"rotation_range": 3, "preprocessing_function": preprocess_input},
-            False,
-            None,
+            (127.5, 1, -1),
             (-1, 1),
             True,
         ),
-        ({"rotation_range": 3, "fill_mode": "constant", "cval": -5}, False, None, (-5, 255), True),
-        ({"horizontal_flip": 1, "fill_mode": "constant", "cval": -5}, False, None, (0, 255), True),
-        ({"rotation_range": 3, "interpolation_order": 3}, False, None, None, True),
-        ({"samplewise_center": True}, False, None, None, False),
-        ({"featurewise_center": True}, False, None, None, False),
-        ({"preprocessing_function": double}, False, None, None, False),
+        ({"rotation_range": 3, "fill_mode": "constant", "cval": -5}, (1, 1, -0.0), (-5, 255), True),
+        ({"horizontal_flip": 1, "fill_mode": "constant", "cval": -5}, (1, 1, -0.0), (0, 255), True),
+        ({"rotation_range": 3, "interpolation_order": 3}, (1, 1, -0.0), None, True),
+        ({"samplewise_center": True}, None, None, False),
+        ({"featurewise_center": True}, None, None, False),
+        ({"preprocessing_function": double}, None, None, False),
     ],
     ids=str,
 )
-def test_what_is_known_of_the_pixels(arguments, pure, rule, values, has_reader):
+def test_what_is_known_of_the_pixels(arguments, rule, values, has_reader):
     augmenting = generator(**arguments)
-    assert is_pure(augmenting) is pure
+    known = standardization_key(augmenting) is not None
+    assert known == (arguments.get("preprocessing_function") is not double)
     assert pixel_rule(augmenting) == rule
     assert value_range(augmenting, True) == values
     assert value_range(augmenting, False) is None
     assert (reader(augmenting, (8, 8), "rgb") is not None) == has_reader
+
+
+def test_keys_of_standardisation_differ(photo):
+    keys = []
+    for arguments in (
+        {},
+        {"rescale": 0.5},
+        {"rescale": 2},
+        {"preprocessing_function": preprocess_input},
+        {"samplewise_center": True},
+        {"samplewise_center": True, "samplewise_std_normalization": True},
+    ):
+        keys.append(standardization_key(generator(**arguments)))
+    fitted = generator(featurewise_center=True)
+    for value in (0, 1):
+        fitted.fit(np.full((2, 4, 4, 3), value))
+        keys.append(standardization_key(fitted))
+    assert len(set(keys)) == len(keys)
+    assert standardization_key(None) == ()
 
 
 # -- fit and standardisation

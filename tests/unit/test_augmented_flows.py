@@ -184,7 +184,5 @@ def test_a_subclass_draws_and_transforms_in_its_own_way(folder):
     plain = next(ImageDataGenerator().flow_from_directory(folder, **arguments))[0]
     ours = next(Own().flow_from_directory(folder, **arguments))[0]
     np.testing.assert_array_equal(ours, plain[:, :, ::-1] + 1)
-    one, other = (
-        Own(rotation_range=30).flow_from_directory(folder, **arguments) for _ in range(2)
-    )
+    one, other = (Own(rotation_range=30).flow_from_directory(folder, **arguments) for _ in range(2))
     np.testing.assert_array_equal(next(one)[0], next(other)[0])

@@ -635,7 +635,7 @@ def test_pixels_are_shown_or_copied_alike(monkeypatch, mode):
         np.testing.assert_array_equal(dst, values)
 
 
-@pytest.mark.skipif(not hasattr(Image.Image, "__arrow_c_array__"), reason="this Pillow has no Arrow")
+@pytest.mark.skipif(not hasattr(Image.Image, "__arrow_c_array__"), reason="Pillow has no Arrow")
 def test_capsules_that_hold_something_else():
     schema, array = Image.new("RGB", (4, 3)).__arrow_c_array__()
     assert _core.arrow_pixels(schema, array, 3, 4, 3).strides == (16, 4, 1)

@@ -6,8 +6,6 @@ import sys
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
@@ -65,7 +63,7 @@ def standardization_key(generator: ImageDataGenerator | None) -> tuple[Hashable,
 
 
 def _digest(array: NDArray[Any] | None) -> bytes | None:
-    return None if array is None else sha256(np.ascontiguousarray(array)).digest()
+    return None if array is None else sha256(array.tobytes()).digest()
 
 
 def pixel_rule(generator: ImageDataGenerator | None) -> Rule | None:

@@ -145,6 +145,10 @@ class NumpyArrayIterator(PictureIterator):
         pixels: NDArray[Any] = self.x[j]
         return pixels
 
+    @property
+    def _arithmetic_dtype(self) -> DTypeLike:
+        return self.dtype
+
     def _batch(self, draw: Draw, x: Any) -> Any:
         if self.x_misc:
             x = [x, *(a[draw.indices] for a in self.x_misc)]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
+    from tlcore.preprocessing.image._draws import Transform
+
 
 # Where `get_random_transform` draws from while an iterator of this thread asks for it.
 _drawing = threading.local()
@@ -341,7 +343,7 @@ class ImageDataGenerator:
 
     def _draw_transforms(
         self, rng: np.random.RandomState, img_shape: Sequence[int], count: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[Transform]:
         """The transforms of a batch, drawn from `rng` as Keras draws them from its generator."""
         if not self._is_random:
             rng.random_sample(2 * count)  # for the flips that are off

@@ -334,6 +334,11 @@ class PictureIterator(Iterator):
     def _remark(self, draw: Draw) -> None:
         """Say what is unusual about pictures that have been read, and was not said before."""
 
+    @property
+    def _arithmetic_dtype(self) -> DTypeLike:
+        """What Keras computes in."""
+        return "float32"
+
     def _drawn(self, indices: ArrayLike | Draw) -> Draw:
         return indices if isinstance(indices, Draw) else Draw(self._checked(indices))
 
@@ -354,9 +359,9 @@ class PictureIterator(Iterator):
         generator = self.image_data_generator
         if generator is not None:
             drawn = generator._draw_transforms(self._rng, self.image_shape, len(indices))
-            if self.augments:
-                if self._views is not None:
-                    drawn = list(map(self._views.take, indices.tolist(), drawn))
+            if self.augments and self._views is not None:
+                transforms = tuple(map(self._views.take, indices.tolist(), drawn))
+            elif self.augments:
                 transforms = tuple(drawn)
         names: tuple[str, ...] = ()
         if self.save_to_dir is not None:

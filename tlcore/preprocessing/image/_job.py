@@ -41,7 +41,9 @@ class PicturesJob:
     def begin(self) -> list[Future[Any]]:
         """Hand the pictures to the crew; whoever is free takes the next one."""
         size = len(self._draw)
-        self._transformer = Transformer(self._iterator.image_data_generator)
+        self._transformer = Transformer(
+            self._iterator.image_data_generator, self._iterator._arithmetic_dtype
+        )
         self._dst = np.empty(self._shape, dtype=self._dtype)
         self._made: list[NDArray[Any] | Exception | None] = [None] * size
         self._stopped = False
