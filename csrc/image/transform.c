@@ -122,15 +122,10 @@ copy_bytes(void *dst, const uint8_t *src, size_t pixels, const tl_affine_job *ho
 {
     const size_t channels = how->channels;
     const size_t step = how->step;
-    if (!how->flip_cols) {
-        tl_pixels_pack(dst, src, pixels, channels, step);
-    } else if (channels == 3) {
-        uint8_t *out = dst;
-        for (size_t w = pixels; w-- > 0; out += 3) {
-            memcpy(out, src + w * step, 3);
-        }
+    if (how->flip_cols) {
+        tl_pixels_pack_reversed(dst, src, pixels, channels, step);
     } else {
-        TURN_ROUND(uint8_t);
+        tl_pixels_pack(dst, src, pixels, channels, step);
     }
 }
 

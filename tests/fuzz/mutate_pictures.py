@@ -45,7 +45,8 @@ def trial(path: Path) -> str:
     size = (None, (32, 24), (224, 224))[chosen // 4 % 3]
     way = ("nearest", "bilinear", "lanczos", "box")[chosen // 16 % 4]
     try:
-        img = load_img(path, mode, size, way, keep_aspect_ratio=bool(chosen & 256))
+        aspect, exif = bool(chosen & 256), bool(chosen & 512)
+        img = load_img(path, mode, size, way, keep_aspect_ratio=aspect, exif=exif)
     except (OSError, ValueError) as err:
         text = str(err)
         assert repr(str(path)) in text, text

@@ -15,7 +15,6 @@ from PIL import Image
 from tlcore import applications, layers
 from tlcore.models import Sequential
 from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator
-from tlcore.training import kept_features
 from tlcore.training.kept_features import KeptFeatures, ScopedKey
 from tlcore.utils import memory, notes, set_random_seed
 
@@ -327,5 +326,5 @@ def test_budget_heeds_control_groups(tmp_path: Path) -> None:
     membership.write_text("0::/user/app\n5:cpu,memory:/old\n")
     assert sorted(memory._cgroup_limits(membership, root)) == [3000, 4000]
     assert memory._cgroup_limits(tmp_path / "missing", root) == []
-    assert 0 < kept_features.default_budget() <= 1 << 30
-    assert kept_features.default_budget() <= memory.memory_limit() // 4
+    assert 0 < memory.store_budget() <= 1 << 30
+    assert memory.store_budget() <= memory.memory_limit() // 4

@@ -153,6 +153,7 @@ def _is_reader(value: Any) -> bool:
         and all(type(n) is int and 0 < n <= 1 << 15 for n in size)
         and isinstance(value.get("color_mode"), str)
         and isinstance(value.get("interpolation"), str)
+        and isinstance(value.get("exif", False), bool)
         and (rescale is None or _is_number(rescale))
         and (preprocessing is None or isinstance(preprocessing, str))
     )

@@ -7,6 +7,8 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tlcore.utils.notes import note
+
 
 def refuse_unless_neutral(
     owner: str, options: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]
@@ -61,6 +63,15 @@ def whole(owner: str, name: str, value: object, low: int) -> int:
             f"{owner}: {name} must be a whole number of at least {low}, got {value!r}."
         )
     return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def note_idle_workers(workers: object, use_multiprocessing: object) -> None:
+    """Say, once, what becomes of these arguments of Keras's, if they ask for anything."""
+    if use_multiprocessing or workers != 1:
+        note(
+            "workers and use_multiprocessing have no effect: pictures are always decoded ahead, in "
+            "as many threads as tlcore.get_num_threads() tells"
+        )
 
 
 def listed(names: Iterable[str]) -> str:

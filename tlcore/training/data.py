@@ -31,6 +31,9 @@ class PictureIterator(Protocol):
     n: int
     batch_size: int
     pure: bool
+    augments: bool
+    keepable: bool
+    what_comes_again: str
     value_range: tuple[float, float] | None
     reader: Mapping[str, Any]
     class_indices: Mapping[str, int] | None
@@ -40,9 +43,9 @@ class PictureIterator(Protocol):
     def on_epoch_end(self) -> None: ...
     def draw_batch(self, i: int) -> Draw: ...
     def load(self, indices: Array | Draw) -> Array: ...
-    def prefetch(self, indices: Array | Draw) -> Any: ...
+    def prefetch(self, indices: Array | Draw, keep: bool = True) -> Any: ...
     def bytes_rule(self) -> Rule | None: ...
-    def prefetch_bytes(self, indices: Array | Draw) -> Any: ...
+    def prefetch_bytes(self, indices: Array | Draw, keep: bool = True) -> Any: ...
     def targets(self, indices: Array | Draw) -> Array | None: ...
     def sample_weights(self, indices: Array | Draw) -> Array | None: ...
     def keys(self, indices: Array | Draw) -> list[Hashable] | None: ...
@@ -124,9 +127,11 @@ class _PictureBatch(Batch):
     def _prefetch(self, rows: Sequence[int]) -> Any:
         # All of it is the draw itself, which may also tell how the pictures are saved.
         draw = self._draw if len(rows) == self.size else self._draw.pick(rows)
+        # Where features are kept, a picture that is not transformed is read this once.
+        keep = self.keys is None or draw.transforms is not None
         if self._rule is None:
-            return self._iterator.prefetch(draw)
-        return self._iterator.prefetch_bytes(draw)
+            return self._iterator.prefetch(draw, keep=keep)
+        return self._iterator.prefetch_bytes(draw, keep=keep)
 
     def read(self, rows: Sequence[int] | None) -> Array:
         wanted = range(self.size) if rows is None else rows
@@ -321,7 +326,7 @@ class IteratorSource(Source):
         if self.scope is Source.ALWAYS:
             keys = self.iterator.keys(draw)
         elif self.scope is not None:
-            keys = draw.indices.tolist()
+            keys = list(zip(draw.indices.tolist(), draw.transform_keys(), strict=True))
         return _PictureBatch(self.iterator, draw, self._keys(keys))
 
     def end_pass(self) -> None:

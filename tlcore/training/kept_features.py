@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlcore.utils.locks import new_lock
-from tlcore.utils.memory import memory_limit
+from tlcore.utils.memory import store_budget
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
-GIB = 1 << 30
 # A dictionary entry, its key and the array's header; keys hold a path, which is counted apart.
 _ENTRY_BYTES = 400
 
@@ -31,7 +30,7 @@ class ScopedKey(NamedTuple):
 
 
 class KeptFeatures:
-    """Keys to feature arrays, up to `budget` bytes (None: what `default_budget` says).
+    """Keys to feature arrays, up to `budget` bytes (None: what `store_budget` says).
 
     Any number of threads may use it at once. Within one generation nothing is pushed out, so that
     walking over more pictures than fit finds the same ones again; a later generation may take the
@@ -53,7 +52,7 @@ class KeptFeatures:
     def budget(self) -> int:
         """Bytes that may be kept."""
         if self._budget is None:
-            self._budget = default_budget()
+            self._budget = store_budget()
         return self._budget
 
     def begin(self) -> None:
@@ -137,8 +136,3 @@ class KeptFeatures:
 
 def _is_of(key: Hashable, scope: object) -> bool:
     return isinstance(key, ScopedKey) and key.scope is scope
-
-
-def default_budget() -> int:
-    """Bytes: the smaller of 1 GiB and a quarter of the memory that the process may use."""
-    return min(GIB, memory_limit() // 4)

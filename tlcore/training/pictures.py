@@ -32,6 +32,7 @@ def read_picture(
             target_size=size,
             interpolation=reader["interpolation"],
             keep_aspect_ratio=bool(reader.get("keep_aspect_ratio", False)),
+            exif=bool(reader.get("exif", False)),
         )
     )
     preprocessing = reader.get("preprocessing")

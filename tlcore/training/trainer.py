@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from tlcore.callbacks import Callback, CallbackList, History
 from tlcore.layers.normalization import BatchNormalization
-from tlcore.training._checks import whole
+from tlcore.training._checks import note_idle_workers, whole
 from tlcore.training.arguments import (
     check_class_weight,
     check_steps,
@@ -97,6 +97,9 @@ class Trainer(Compiling):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Sequence[int] = 1,
+        max_queue_size: int = 10,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
         keep_features: bool | None = None,
     ) -> History:
         """Train what is trainable; what comes before it is computed once a picture.
@@ -112,7 +115,8 @@ class Trainer(Compiling):
                 picture is sure to be the same whenever it comes; False never does, True always
                 does, for sources that can be asked by index. The results are the same.
 
-        The other arguments are Keras's.
+        The other arguments are Keras's. `max_queue_size`, `workers` and `use_multiprocessing` have
+        no effect: pictures are always decoded ahead in threads.
 
         One thread at a time trains a model: meanwhile `fit`, `train_on_batch`, `compile` and
         changes of its layers are refused, also to callbacks. Everything else is allowed:
@@ -133,6 +137,7 @@ class Trainer(Compiling):
         Source: keras/src/backend/tensorflow/trainer.py, fit.
         """
         compiled = self._compiled_for("fit")
+        note_idle_workers(workers, use_multiprocessing)
         epochs = whole("fit", "epochs", epochs, 0)
         initial_epoch = whole("fit", "initial_epoch", initial_epoch, 0)
         steps_per_epoch = check_steps("steps_per_epoch", steps_per_epoch)
@@ -166,8 +171,8 @@ class Trainer(Compiling):
                 ) as validation_prefix,
                 ExitStack() as stack,
             ):
-                if keep_features is not False and source.scope is not None:
-                    self._say_keeping(compiled)
+                if keep_features is not False:
+                    self._say_keeping(compiled, source)
                 if source.batch_size is not None:  # otherwise it shows with the first batch
                     self._prepare_for(compiled, source.batch_size)
                 if steps is not None:
@@ -364,8 +369,8 @@ class Trainer(Compiling):
     ) -> History:
         """`fit` as Keras 2.3 called it for generators.
 
-        `max_queue_size`, `workers` and `use_multiprocessing` have no effect: pictures are always
-        decoded ahead in threads. `shuffle` has none either: the generator decides on the order.
+        `max_queue_size`, `workers` and `use_multiprocessing` have no effect, as in `fit`. `shuffle`
+        has none either: the generator decides on the order.
         """
         return self.fit(
             generator,
@@ -378,6 +383,8 @@ class Trainer(Compiling):
             steps_per_epoch=steps_per_epoch,
             validation_steps=validation_steps,
             validation_freq=validation_freq,
+            workers=workers,
+            use_multiprocessing=use_multiprocessing,
             keep_features=keep_features,
         )
 
@@ -393,6 +400,9 @@ class Trainer(Compiling):
         steps: int | None = None,
         callbacks: Callbacks = None,
         return_dict: bool = False,
+        max_queue_size: int = 10,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
         keep_features: bool | None = None,
     ) -> Scores:
         """Loss and metrics on data, at most one pass of it. Arguments as in `fit`.
@@ -409,6 +419,7 @@ class Trainer(Compiling):
         Source: keras/src/backend/tensorflow/trainer.py, evaluate.
         """
         compiled = self._compiled_for("evaluate")
+        note_idle_workers(workers, use_multiprocessing)
         steps = check_steps("steps", steps)
         source = make_source(x, y, sample_weight, batch_size=batch_size, steps=steps)
         note_ignored_batch_size(source, batch_size)
@@ -483,7 +494,14 @@ class Trainer(Compiling):
         verbose: str | int = 0,
     ) -> Scores:
         """`evaluate` as Keras 2.3 called it for generators; see `fit_generator`."""
-        return self.evaluate(generator, steps=steps, callbacks=callbacks, verbose=verbose)
+        return self.evaluate(
+            generator,
+            steps=steps,
+            callbacks=callbacks,
+            verbose=verbose,
+            workers=workers,
+            use_multiprocessing=use_multiprocessing,
+        )
 
     # --- predict ------------------------------------------------------------------------------
 
@@ -494,9 +512,14 @@ class Trainer(Compiling):
         verbose: str | int = "auto",
         steps: int | None = None,
         callbacks: Callbacks = None,
+        max_queue_size: int = 10,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
         keep_features: bool | None = None,
     ) -> FloatArray:
         """The model's outputs, float32 (n, ...), for data as in `fit`, at most one pass of it.
+
+        `max_queue_size`, `workers` and `use_multiprocessing` have no effect, as in `fit`.
 
         Any number of threads may call it at once, also while another one trains the model, saves
         it or sets weights: each picture's outputs come from one set of weights. The model need not
@@ -508,6 +531,7 @@ class Trainer(Compiling):
         Source: keras/src/backend/tensorflow/trainer.py, predict.
         """
         steps = check_steps("steps", steps)
+        note_idle_workers(workers, use_multiprocessing)
         source = make_source(x, batch_size=batch_size, steps=steps)
         note_ignored_batch_size(source, batch_size)
         compiled = self._settle_to_predict(source)
@@ -551,7 +575,14 @@ class Trainer(Compiling):
         verbose: str | int = 0,
     ) -> FloatArray:
         """`predict` as Keras 2.3 called it for generators; see `fit_generator`."""
-        return self.predict(generator, steps=steps, callbacks=callbacks, verbose=verbose)
+        return self.predict(
+            generator,
+            steps=steps,
+            callbacks=callbacks,
+            verbose=verbose,
+            workers=workers,
+            use_multiprocessing=use_multiprocessing,
+        )
 
     def predict_image(
         self, path: str | os.PathLike[str], top: int | None = None

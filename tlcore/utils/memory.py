@@ -35,6 +35,14 @@ def memory_limit() -> int:
     return min(limits)
 
 
+def store_budget() -> int:
+    """Bytes that a store may take of what is computed again without it.
+
+    The smaller of 1 GiB and a quarter of the memory that the process may use.
+    """
+    return min(1 << 30, memory_limit() // 4)
+
+
 def free_memory() -> int:
     """Bytes that the process may still take: of the machine, its control groups, its limits."""
     free = [_kilobytes(Path("/proc/meminfo"), "MemAvailable")]

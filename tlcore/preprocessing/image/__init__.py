@@ -1,6 +1,7 @@
 """Pictures from files and arrays, with Keras's names, order, labels and pixel values."""
 
 from tlcore.preprocessing.image._arrays import NumpyArrayIterator
+from tlcore.preprocessing.image._dataframe import DataFrameIterator
 from tlcore.preprocessing.image._directory import DirectoryIterator
 from tlcore.preprocessing.image._generator import ImageDataGenerator
 from tlcore.preprocessing.image._iterator import Iterator
@@ -20,6 +21,7 @@ from tlcore.preprocessing.image._transformations import (
 )
 
 __all__ = [
+    "DataFrameIterator",
     "DirectoryIterator",
     "ImageDataGenerator",
     "Iterator",

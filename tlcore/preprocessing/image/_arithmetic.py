@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+    from numpy.typing import NDArray
 
     from tlcore.preprocessing.image._generator import ImageDataGenerator
 
@@ -39,16 +42,35 @@ def _standardizes_simply(generator: ImageDataGenerator) -> bool:
     )
 
 
-def is_pure(generator: ImageDataGenerator | None) -> bool:
-    """Whether what becomes of a picture depends on it alone, in a way that `reader` can tell."""
-    return generator is None or (not generator._is_random and _standardizes_simply(generator))
+def standardization_key(generator: ImageDataGenerator | None) -> tuple[Hashable, ...] | None:
+    """All that decides what `standardize` makes of a picture; None where a user's code does."""
+    if generator is None:
+        return ()
+    function = generator.preprocessing_function
+    name = own_preprocessing(function)
+    if generator._overridden or (function and name is None):
+        return None
+    return (
+        name,
+        float(generator.rescale or 1.0),
+        type(generator.rescale).__name__,
+        bool(generator.samplewise_center),
+        bool(generator.samplewise_std_normalization),
+        _digest(generator.mean if generator.featurewise_center else None),
+        _digest(generator.std if generator.featurewise_std_normalization else None),
+        _digest(generator.zca_whitening_matrix if generator.zca_whitening else None),
+    )
+
+
+def _digest(array: NDArray[Any] | None) -> bytes | None:
+    return None if array is None else sha256(array.tobytes()).digest()
 
 
 def pixel_rule(generator: ImageDataGenerator | None) -> Rule | None:
-    """What becomes of a byte as a rule that C can run, or None if it is not one."""
+    """What `standardize` makes of a byte as a rule that C can run, or None if it is not one."""
     if generator is None:
         return 1.0, 1.0, -0.0
-    if not is_pure(generator):
+    if not _standardizes_simply(generator):
         return None
     rescale = generator.rescale
     # NumPy multiplies float32 by its own float64 scalars in float64, by Python's in float32.
@@ -91,6 +113,7 @@ def reader(
     color_mode: str,
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
+    exif: bool = False,
 ) -> dict[str, Any] | None:
     """How one more picture is to be read and standardised like the others, without transforms.
 
@@ -99,6 +122,7 @@ def reader(
     if generator is not None and not _standardizes_simply(generator):
         return None
     function = None if generator is None else generator.preprocessing_function
+    # Readers from before `exif` do not have it, and are equal to those that do without.
     return {
         "target_size": target_size,
         "color_mode": color_mode,
@@ -106,4 +130,5 @@ def reader(
         "keep_aspect_ratio": keep_aspect_ratio,
         "rescale": float(generator.rescale) if generator and generator.rescale else None,
         "preprocessing": own_preprocessing(function),
+        **({"exif": True} if exif else {}),
     }

@@ -25,7 +25,8 @@ class NumpyArrayIterator(PictureIterator):
     """Batches of pictures from `x` (n, height, width, channels) with `y` and weights as given.
 
     `x` may be (pictures, array) or (pictures, [arrays]); the batch's `x` is then a list. `x` is
-    held in `dtype`, without a copy if it has that type already. See `ImageDataGenerator.flow`.
+    held in `dtype`, without a copy if it has that type already. `queue` may hold what `Iterator`
+    takes beside. See `ImageDataGenerator.flow`.
 
     Raises ValueError for lengths that differ, pictures that are not 4-dimensional, or a split
     whose parts hold different classes. Source: `keras.src.legacy.preprocessing.image`.
@@ -49,6 +50,7 @@ class NumpyArrayIterator(PictureIterator):
         subset: str | None = None,
         ignore_class_split: bool = False,
         dtype: DTypeLike | None = None,
+        **queue: Any,
     ) -> None:
         if data_format not in (None, "channels_last"):
             raise ValueError(f"data_format must be 'channels_last', not {data_format!r}.")
@@ -109,7 +111,8 @@ class NumpyArrayIterator(PictureIterator):
         self.save_prefix = save_prefix
         self.save_format = save_format
         self.image_shape = self.x.shape[1:]
-        super().__init__(len(self.x), batch_size, shuffle, seed)
+        self.subset = subset
+        super().__init__(len(self.x), batch_size, shuffle, seed, **queue)
 
     @property
     def value_range(self) -> tuple[float, float] | None:

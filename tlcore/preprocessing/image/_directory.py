@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlcore.preprocessing.image._files import FilesIterator
-from tlcore.preprocessing.image._listing import list_classes, list_pictures
+from tlcore.preprocessing.image._listing import PassedOver, list_classes, list_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +33,25 @@ class DirectoryIterator(FilesIterator):
         keep_aspect_ratio: cut the middle of a picture to the target's aspect ratio.
         save_to_dir, save_prefix, save_format: an existing folder that every batch is written to.
         follow_links: follow symbolic links to folders.
+        exif: turn pictures upright as their EXIF orientation says, before they are resized.
+        on_error: "raise" lets the batch raise that has a picture which cannot be read. "skip" reads
+            all pictures at once and leaves out those that cannot be read, after the split.
+        queue: workers, use_multiprocessing, max_queue_size, which have no effect.
+
+    Attributes:
+        skipped: (file name, reason) of each picture that was left out.
+        keep_decoded: whether pictures that were read stay in memory, decoded and resized, as long
+            as their files do not change. All iterators together keep at most the smaller of 1 GiB
+            and a quarter of the memory that the process may use.
+
+    What is unusual about a picture and changes its pixels (orientation, 16 bits, transparency,
+    CMYK, another format than its name says) is said once, as are pictures that are not listed
+    because of their extension. Of several pictures in a file the first is read.
 
     Raises FileNotFoundError, NotADirectoryError or PermissionError for a folder that cannot be
-    read, ValueError for a class without pictures or a bad argument; reading a batch raises OSError
-    or ValueError, naming the picture. Source: `keras.src.legacy.preprocessing.image`.
+    read, ValueError for a class without pictures, none that can be read or a bad argument; reading
+    a batch raises OSError or ValueError, naming the picture.
+    Source: `keras.src.legacy.preprocessing.image`.
     """
 
     allowed_class_modes = frozenset(("categorical", "binary", "sparse", "input", None))
@@ -62,6 +77,10 @@ class DirectoryIterator(FilesIterator):
         interpolation: str = "nearest",
         keep_aspect_ratio: bool = False,
         dtype: DTypeLike | None = None,
+        *,
+        exif: bool = False,
+        on_error: str = "raise",
+        **queue: Any,
     ) -> None:
         if isinstance(classes, str):
             raise TypeError(f"classes must be a list of folder names, not the string {classes!r}.")
@@ -79,6 +98,8 @@ class DirectoryIterator(FilesIterator):
             save_to_dir=save_to_dir,
             save_prefix=save_prefix,
             save_format=save_format,
+            exif=exif,
+            on_error=on_error,
         )
         folder = os.fspath(directory)
         names = list(classes) if classes else list_classes(folder)
@@ -86,23 +107,28 @@ class DirectoryIterator(FilesIterator):
         self.class_indices = {name: index for index, name in enumerate(names)}
         self.filenames: list[str] = []
         labels: list[int] = []
+        passed_over = PassedOver()
         for name in names:
-            pictures = list_pictures(folder, name, self.white_list_formats, follow_links)
+            pictures = list_pictures(
+                folder, name, self.white_list_formats, follow_links, passed_over
+            )
             if self.split is not None:
                 first, last = (int(share * len(pictures)) for share in self.split)
                 pictures = pictures[first:last]
             self.filenames += pictures
             labels += [self.class_indices[name]] * len(pictures)
-        self.samples = len(self.filenames)
-        if self.samples == 0:
+        passed_over.say(folder)
+        if not self.filenames:
             raise ValueError(
                 f"subset {subset!r} of folder {folder!r} holds no picture: validation_split is "
                 f"{image_data_generator and image_data_generator._validation_split}."
             )
-        self.classes = np.array(labels, dtype="int32")
         self._filepaths = [os.path.join(folder, name) for name in self.filenames]
+        readable = self._keep_readable()
+        self.classes = np.array(labels, dtype="int32")[readable]
+        self.samples = len(self.filenames)
         print(f"Found {self.samples} images belonging to {self.num_classes} classes.")
-        super().__init__(self.samples, batch_size, shuffle, seed)
+        super().__init__(self.samples, batch_size, shuffle, seed, **queue)
 
     @property
     def sample_weight(self) -> None:

@@ -75,16 +75,13 @@ def fit_generator(
     """See `ImageDataGenerator.fit`."""
     x = np.array(x, dtype=generator.dtype)
     if x.ndim != 4:
-        raise ValueError(f"Input to `.fit()` should have rank 4. Got array with shape: {x.shape}")
+        raise ValueError(f"fit: x must have 4 dimensions, but its shape is {x.shape}.")
     if len(x) == 0:
-        raise ValueError("Input to `.fit()` holds no pictures.")
+        raise ValueError("fit: x holds no picture.")
     if x.shape[generator.channel_axis] not in (1, 3, 4):
         warnings.warn(
-            "Expected input to be images (as Numpy array) following the data format "
-            f'convention "{generator.data_format}" (channels on axis {generator.channel_axis}), i.e. '
-            f"expected either 1, 3 or 4 channels on axis {generator.channel_axis}. However, it "
-            f"was passed an array with shape {x.shape} "
-            f"({x.shape[generator.channel_axis]} channels).",
+            f"fit: x should have 1, 3 or 4 channels on axis {generator.channel_axis} "
+            f"({generator.data_format}), but its shape is {x.shape}",
             stacklevel=3,
         )
     if generator.rescale:

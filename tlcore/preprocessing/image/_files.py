@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore.preprocessing.image._arithmetic import pixel_rule, reader, value_range
+from tlcore.preprocessing.image._decoded import DecodedPictures
 from tlcore.preprocessing.image._iterator import PictureIterator
 from tlcore.preprocessing.image._pictures import (
     COLOR_MODES,
@@ -15,9 +16,12 @@ from tlcore.preprocessing.image._pictures import (
     check_interpolation,
     check_target_size,
     image_pixels,
-    load_img,
+    read_img,
     unreadable,
 )
+from tlcore.preprocessing.image._remarks import Remarks, remarks_on
+from tlcore.preprocessing.image._unreadable import unreadable_pictures
+from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -25,24 +29,31 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
     from tlcore.preprocessing.image._arithmetic import Rule
-    from tlcore.preprocessing.image._draws import Draw
+    from tlcore.preprocessing.image._draws import Draw, Indices
     from tlcore.preprocessing.image._generator import ImageDataGenerator
+
+# How many pictures that cannot be read are named; `skipped` has them all.
+_NAMED = 3
 
 
 class FilesIterator(PictureIterator):
     """Batches of pictures from files.
 
-    A subclass lists the files and their labels, then calls `_list(...)`; `class_mode` says what
-    `y` is made of. Source: `keras.src.legacy.preprocessing.image.BatchFromFilesMixin`.
+    A subclass calls `_set_reading`, lists `filenames` and `_filepaths`, and then leaves to
+    `_keep_readable` which of them stay; `class_mode` says what `y` is made of.
+
+    Source: `keras.src.legacy.preprocessing.image.BatchFromFilesMixin`.
     """
 
     _hash_limit = 10_000_000
     allowed_class_modes: frozenset[str | None]
 
     class_mode: str | None
-    classes: NDArray[np.int32]
+    classes: Any
     num_classes: int
     filenames: list[str]
+    skipped: list[tuple[str, str]]
+    keep_decoded: bool = True
     _filepaths: list[str]
 
     def _set_reading(
@@ -60,6 +71,8 @@ class FilesIterator(PictureIterator):
         save_to_dir: str | os.PathLike[str] | None,
         save_prefix: str,
         save_format: str,
+        exif: bool,
+        on_error: str,
     ) -> None:
         """Check and store how pictures are read, and which part of them."""
         if data_format not in (None, "channels_last"):
@@ -67,11 +80,17 @@ class FilesIterator(PictureIterator):
         if class_mode not in self.allowed_class_modes:
             allowed = ", ".join(sorted(repr(mode) for mode in self.allowed_class_modes))
             raise ValueError(f"class_mode must be one of {allowed}, not {class_mode!r}.")
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}.")
+        if not isinstance(exif, bool):
+            raise TypeError(f"exif must be True or False, not {exif!r}.")
         self.image_data_generator = image_data_generator
         self.target_size = check_target_size(target_size)
         self.color_mode = check_color_mode(color_mode)
         self.interpolation = check_interpolation(interpolation)
         self.keep_aspect_ratio = keep_aspect_ratio
+        self.exif = exif
+        self.on_error = on_error
         self.image_shape = (*self.target_size, COLOR_MODES[color_mode])
         self.data_format = "channels_last"
         self.class_mode = class_mode
@@ -81,6 +100,34 @@ class FilesIterator(PictureIterator):
         self.save_format = save_format
         self.subset = subset
         self.split = _split(subset, image_data_generator)
+        self._decoded = DecodedPictures()
+        self._remarks = Remarks()
+
+    def _keep_readable(self) -> list[int]:
+        """The places of the files that stay in `filenames`: all, or with "skip" the readable ones.
+
+        ValueError if none can be read.
+        """
+        self.skipped = []
+        size = len(self.filenames)
+        if self.on_error == "raise":
+            return list(range(size))
+        reasons = unreadable_pictures(lambda j: self._held_pixels(j, keep=True), size)
+        self._remarks.say(range(size), self._filepaths)
+        readable = [j for j in range(size) if j not in reasons]
+        self.skipped = [(self.filenames[j], reason) for j, reason in reasons.items()]
+        said = " ".join(list(reasons.values())[:_NAMED])
+        if len(reasons) > _NAMED:
+            said += f" {len(reasons) - _NAMED} more are in the iterator's `skipped`."
+        if not readable:
+            raise ValueError(f"None of the {size} pictures can be read: {said}")
+        if reasons:
+            note(
+                f"on_error='skip' left out {len(reasons)} of {size} pictures: {said}", key=object()
+            )
+            self.filenames = [self.filenames[j] for j in readable]
+            self._filepaths = [self._filepaths[j] for j in readable]
+        return readable
 
     @property
     def filepaths(self) -> list[str]:
@@ -105,7 +152,8 @@ class FilesIterator(PictureIterator):
     def reader(self) -> dict[str, Any] | None:
         """How one more picture is to be read like these; None if a user's own function takes part.
 
-        Keys: target_size, color_mode, interpolation, keep_aspect_ratio, rescale, preprocessing.
+        Keys: target_size, color_mode, interpolation, keep_aspect_ratio, rescale, preprocessing, and
+        exif if it is True.
         """
         return reader(
             self.image_data_generator,
@@ -113,6 +161,7 @@ class FilesIterator(PictureIterator):
             self.color_mode,
             self.interpolation,
             self.keep_aspect_ratio,
+            self.exif,
         )
 
     def targets(self, indices: ArrayLike | Draw) -> Any:
@@ -121,29 +170,30 @@ class FilesIterator(PictureIterator):
             return None
         if self.class_mode == "input":
             return self.load(indices)
-        numbers = self.classes[self._drawn(indices).indices]
+        rows = self._drawn(indices).indices
         if self.class_mode == "categorical":
-            one_hot = np.zeros((len(numbers), self.num_classes), dtype=self.dtype)
-            one_hot[np.arange(len(numbers)), numbers] = 1
-            return one_hot
-        return numbers.astype(self.dtype)
+            hot = np.zeros((len(rows), self.num_classes), dtype=self.dtype)
+            self._mark_classes(hot, rows)
+            return hot
+        return np.asarray(self.classes)[rows].astype(self.dtype)
+
+    def _mark_classes(self, hot: NDArray[Any], rows: Indices) -> None:
+        """Set those of (samples, classes) that the samples belong to."""
+        hot[np.arange(len(rows)), self.classes[rows]] = 1
 
     def keys(self, indices: ArrayLike | Draw) -> list[Hashable] | None:
-        """(path, size, mtime in ns, reading parameters) of each picture; None if not `pure`.
+        """(path, stamp, arithmetic, transform) of each picture; None if not `keepable`.
 
         OSError if a picture has gone.
         """
-        if not self.pure:
+        if not self.keepable:
             return None
-        parameters = (*(self.reader or {}).items(), ("dtype", np.dtype(self.dtype).str))
+        arithmetic = self._key_of_arithmetic()
+        draw = self._drawn(indices)
         found: list[Hashable] = []
-        for j in self._drawn(indices).indices:
+        for j, transform in zip(draw.indices, draw.transform_keys(), strict=True):
             path = os.path.abspath(self._filepaths[j])
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                raise unreadable(repr(path), error) from error
-            found.append((path, status.st_size, status.st_mtime_ns, parameters))
+            found.append((path, self._stamp(path), arithmetic, transform))
         return found
 
     def bytes_rule(self) -> Rule | None:
@@ -152,6 +202,7 @@ class FilesIterator(PictureIterator):
             self.color_mode == "grayscale"
             or self.save_to_dir is not None
             or np.dtype(self.dtype) != np.float32
+            or not self._only_flips
             or type(self).load is not PictureIterator.load
         ):
             return None
@@ -159,17 +210,57 @@ class FilesIterator(PictureIterator):
 
     def _batch(self, draw: Draw, x: NDArray[Any]) -> Any:
         # Not `targets`, which would read the pictures again.
-        return (x, x.copy()) if self.class_mode == "input" else super()._batch(draw, x)
+        if self.class_mode == "input":
+            return self._with_targets(draw, x, x.copy())
+        return super()._batch(draw, x)
 
     def _pixels(self, j: int) -> NDArray[Any]:
-        with load_img(
-            self._filepaths[j],
-            color_mode=self.color_mode,
-            target_size=self.target_size,
-            interpolation=self.interpolation,
-            keep_aspect_ratio=self.keep_aspect_ratio,
-        ) as img:
+        path = self._filepaths[j]
+        img, found = read_img(
+            path,
+            self.color_mode,
+            self.target_size,
+            self.interpolation,
+            self.keep_aspect_ratio,
+            exif=self.exif,
+        )
+        self._remarks.add(j, remarks_on(path, found, self.color_mode, self.exif))
+        with img:
             return image_pixels(img)
+
+    def _held_pixels(self, j: int, keep: bool) -> NDArray[Any]:
+        keep = keep and self.keep_decoded
+        if not keep and not len(self._decoded):
+            return self._pixels(j)
+        path = self._filepaths[j]
+        stamp = self._stamp(path)
+        pixels = self._decoded.get(path, stamp)
+        if pixels is None:
+            pixels = self._pixels(j)
+            if keep:
+                self._decoded.keep(path, stamp, pixels)
+        if not keep:
+            self._decoded.drop(path)
+        return pixels
+
+    def _stamp(self, path: str) -> Hashable:
+        """What changes whenever the pixels that are read from a file may."""
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise unreadable(repr(path), error) from error
+        return (
+            status.st_size,
+            status.st_mtime_ns,
+            self.target_size,
+            self.color_mode,
+            self.interpolation,
+            self.keep_aspect_ratio,
+            self.exif,
+        )
+
+    def _remark(self, draw: Draw) -> None:
+        self._remarks.say(draw.indices.tolist(), self._filepaths)
 
 
 def _split(subset: str | None, generator: ImageDataGenerator | None) -> tuple[float, float] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tlcore.preprocessing.image._arrays import NumpyArrayIterator
+from tlcore.preprocessing.image._dataframe import DataFrameIterator, supported_class_mode
 from tlcore.preprocessing.image._directory import DirectoryIterator
 from tlcore.preprocessing.image._drawing import draw_transform, fit_generator
 from tlcore.preprocessing.image._generator_arguments import (
@@ -28,12 +30,19 @@ from tlcore.preprocessing.image._transformations import (
     flip_axis,
 )
 from tlcore.preprocessing.image._transforming import changing, warn_unfitted
+from tlcore.training._checks import whole
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
+
+    from tlcore.preprocessing.image._draws import Transform
+
+
+# Where `get_random_transform` draws from while an iterator of this thread asks for it.
+_drawing = threading.local()
 
 
 class ImageDataGenerator:
@@ -74,6 +83,9 @@ class ImageDataGenerator:
             `subset="validation"` takes from the front; `subset="training"` takes the rest.
         interpolation_order: 0 (nearest pixel) to 5; above 1 needs SciPy (`tlcore[scipy]`).
         dtype: of the batches, float32 if None. Arithmetic is float32 for pictures from files.
+        augment_validation: transform the pictures of `subset="validation"` as well, as Keras does.
+        augment_views: fix so many views of each picture: the first transforms that are drawn for
+            it, which then come again in turn. What a model computes from a view can be kept.
 
     Attributes: the arguments by their names, `zoom_range` as [low, high]; `mean`, `std` (both
     float32, (1, 1, channels)) and `zca_whitening_matrix`, None before `fit`.
@@ -108,11 +120,13 @@ class ImageDataGenerator:
         validation_split: float = 0.0,
         interpolation_order: int = 1,
         dtype: DTypeLike | None = None,
+        *,
+        augment_validation: bool = False,
+        augment_views: int | None = None,
     ) -> None:
         if data_format not in (None, "channels_last", "channels_first"):
             raise ValueError(
-                '`data_format` should be `"channels_last"` (channel after row and column) or '
-                f'`"channels_first"` (channel before row and column). Received: {data_format!r}'
+                f"data_format must be 'channels_last' or 'channels_first', not {data_format!r}."
             )
         if preprocessing_function is not None and not callable(preprocessing_function):
             raise TypeError(
@@ -156,6 +170,10 @@ class ImageDataGenerator:
             (2, 3, 1) if self.data_format == "channels_first" else (1, 2, 3)
         )
         self._validation_split = validation_split
+        self.augment_validation = augment_validation
+        self.augment_views: int | None = None
+        if augment_views is not None:
+            self.augment_views = whole("ImageDataGenerator", "augment_views", augment_views, 1)
         self.mean: NDArray[Any] | None = None
         self.std: NDArray[Any] | None = None
         self.zca_whitening_matrix: NDArray[Any] | None = None
@@ -181,8 +199,7 @@ class ImageDataGenerator:
         if bool(given) != implied:
             setattr(self, name, implied)
             warnings.warn(
-                f"This ImageDataGenerator specifies `{argument}`, which overrides setting of "
-                f"`{name}`.",
+                f"{argument} turns {name} {'on' if implied else 'off'}, which was not asked for",
                 stacklevel=3,
             )
 
@@ -220,6 +237,10 @@ class ImageDataGenerator:
     def _is_random(self) -> bool:
         """Whether a transform may change a picture."""
         return bool(not self._only_flips or self.horizontal_flip or self.vertical_flip)
+
+    def _augments(self, subset: str | None) -> bool:
+        """Whether pictures of this subset are transformed."""
+        return self._is_random and (self.augment_validation or subset != "validation")
 
     @property
     def _moving(self) -> dict[str, Any]:
@@ -273,12 +294,35 @@ class ImageDataGenerator:
         Returns theta (degrees), tx, ty (pixels), shear (degrees), zx, zy, flip_horizontal,
         flip_vertical, channel_shift_intensity and brightness (both None if off).
         """
-        rng = np.random if seed is None else np.random.RandomState(seed)
+        rng: Any = getattr(_drawing, "rng", None) or np.random
+        if seed is not None:
+            rng = np.random.RandomState(seed)
         return self._draw_transform(rng, img_shape)
+
+    def _drawn_by_user(
+        self, rng: np.random.RandomState, img_shape: Sequence[int]
+    ) -> dict[str, Any]:
+        """What an own `get_random_transform` draws; where it calls this class's, that is `rng`."""
+        _drawing.rng = rng
+        try:
+            return self.get_random_transform(img_shape)
+        finally:
+            _drawing.rng = None
 
     def _draw_transform(self, rng: Any, img_shape: Sequence[int]) -> dict[str, Any]:
         """`get_random_transform` from a RandomState, or from the module `numpy.random`."""
         return draw_transform(self, rng, img_shape)
+
+    def _draw_transforms(
+        self, rng: np.random.RandomState, img_shape: Sequence[int], count: int
+    ) -> list[Transform]:
+        """The transforms of a batch, drawn from `rng` as Keras draws them from its generator."""
+        if not self._is_random:
+            rng.random_sample(2 * count)  # for the flips that are off
+            return []
+        if self._has_own("get_random_transform"):
+            return [self._drawn_by_user(rng, img_shape) for _ in range(count)]
+        return [self._draw_transform(rng, img_shape) for _ in range(count)]
 
     def apply_transform(self, x: Any, transform_parameters: Mapping[str, Any]) -> Any:
         """One picture (3 dimensions) transformed as `get_random_transform` says; same shape.
@@ -394,6 +438,9 @@ class ImageDataGenerator:
         subset: str | None = None,
         interpolation: str = "nearest",
         keep_aspect_ratio: bool = False,
+        *,
+        exif: bool = False,
+        on_error: str = "raise",
     ) -> DirectoryIterator:
         """Batches from a folder that holds one folder of pictures for each class.
 
@@ -418,4 +465,66 @@ class ImageDataGenerator:
             interpolation=interpolation,
             keep_aspect_ratio=keep_aspect_ratio,
             dtype=self.dtype,
+            exif=exif,
+            on_error=on_error,
+        )
+
+    def flow_from_dataframe(
+        self,
+        dataframe: Any,
+        directory: str | os.PathLike[str] | None = None,
+        x_col: Any = "filename",
+        y_col: Any = "class",
+        weight_col: Any = None,
+        target_size: Sequence[int] = (256, 256),
+        color_mode: str = "rgb",
+        classes: Sequence[str] | None = None,
+        class_mode: str | None = "categorical",
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int | None = None,
+        save_to_dir: str | os.PathLike[str] | None = None,
+        save_prefix: str = "",
+        save_format: str = "png",
+        subset: str | None = None,
+        interpolation: str = "nearest",
+        validate_filenames: bool = True,
+        *,
+        keep_aspect_ratio: bool = False,
+        exif: bool = False,
+        on_error: str = "raise",
+        **kwargs: Any,
+    ) -> DataFrameIterator:
+        """Batches of the pictures that a table names: a DataFrame or a mapping of columns.
+
+        See `DataFrameIterator` for the arguments, the targets and what is raised. `kwargs` may hold
+        has_ext, sort and drop_duplicates, which Keras deprecated and which have no effect; so is
+        `class_mode="other"`, which means "raw". TypeError for any other.
+        """
+        class_mode = supported_class_mode(class_mode, kwargs)
+        return DataFrameIterator(
+            dataframe,
+            directory,
+            self,
+            x_col=x_col,
+            y_col=y_col,
+            weight_col=weight_col,
+            target_size=target_size,
+            color_mode=color_mode,
+            classes=classes,
+            class_mode=class_mode,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            data_format=self.data_format,
+            save_to_dir=save_to_dir,
+            save_prefix=save_prefix,
+            save_format=save_format,
+            subset=subset,
+            interpolation=interpolation,
+            keep_aspect_ratio=keep_aspect_ratio,
+            dtype=self.dtype,
+            validate_filenames=validate_filenames,
+            exif=exif,
+            on_error=on_error,
         )

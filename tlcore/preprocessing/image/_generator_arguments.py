@@ -33,9 +33,7 @@ def check_brightness(value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(is_number, value)):
-        raise ValueError(
-            f"`brightness_range should be tuple or list of two floats. Received: {value}"
-        )
+        raise ValueError(f"brightness_range must be two numbers (low, high), not {value!r}.")
     return value
 
 
@@ -48,6 +46,4 @@ def low_and_high(zoom_range: Any) -> list[Any]:
         and all(map(is_number, zoom_range))
     ):
         return [zoom_range[0], zoom_range[1]]
-    raise ValueError(
-        f"`zoom_range` should be a float or a tuple or list of two floats. Received: {zoom_range!r}"
-    )
+    raise ValueError(f"zoom_range must be a number or two (low, high), not {zoom_range!r}.")

@@ -6,6 +6,7 @@ Only what Pillow acts upon too early, or does not count, is read here; nothing i
 from __future__ import annotations
 
 import re
+import struct
 from typing import Literal
 
 # Marker codes that are followed by a length: not stuffing, fill bytes, restarts and starts.
@@ -17,6 +18,9 @@ _SEQUENTIAL = (0xC0, 0xC1)
 # Bytes of one value of a TIFF tag, by its type.
 _TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _TIFF_TYPES |= {16: 8, 17: 8, 18: 8}
+
+_ORIENTATION, _SHORT = 0x0112, 3
+_ENTRIES = {b"II": struct.Struct("<HHIH2x"), b"MM": struct.Struct(">HHIH2x")}
 
 
 def jpeg_facts(data: bytes) -> tuple[int, bytes]:
@@ -59,6 +63,25 @@ def tag_bytes(data: bytes) -> int:
         for start in range(first, first + count * entry, entry)
     )
     return sum(min(size, len(data)) for size in sizes if size > word)
+
+
+def orientation(exif: bytes) -> int:
+    """The orientation, 1 to 8, in Exif data; 1, upright, where they tell none that there is."""
+    data = exif.removeprefix(b"Exif\0\0")
+    entry = _ENTRIES.get(data[:2])
+    if entry is None or len(data) < 8:
+        return 1
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+    at = int.from_bytes(data[4:8], order)
+    count = int.from_bytes(data[at : at + 2], order)
+    entries = data[at + 2 : at + 2 + entry.size * count]
+    whole = len(entries) // entry.size * entry.size
+    found = [
+        value
+        for tag, kind, values, value in entry.iter_unpack(entries[:whole])
+        if tag == _ORIENTATION and kind == _SHORT and values == 1
+    ]
+    return found[-1] if found and 1 <= found[-1] <= 8 else 1
 
 
 def png_bits(data: bytes) -> int:

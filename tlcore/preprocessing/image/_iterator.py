@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import operator
 import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.preprocessing.image._arithmetic import Rule, is_pure
-from tlcore.preprocessing.image._draws import Draw, Indices, Transform
+from tlcore.preprocessing.image._arithmetic import Rule, standardization_key
+from tlcore.preprocessing.image._draws import Draw, Indices, Transform, Views
 from tlcore.preprocessing.image._job import PicturesJob
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import ReadAhead, Reading
-from tlcore.training._checks import whole
+from tlcore.training._checks import note_idle_workers, whole
 from tlcore.utils.locks import new_rlock
+from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable
@@ -39,6 +41,8 @@ class Iterator:
         shuffle: a new order for every pass.
         seed: `seed + total_batches_seen` seeds the draws of every batch. None: the draws go on
             from a copy of NumPy's global state as it is at the first draw.
+        workers, use_multiprocessing, max_queue_size: as Keras's PyDataset takes them, to no effect:
+            pictures are always decoded ahead, in threads.
 
     Source: `keras.src.legacy.preprocessing.image.Iterator`.
     """
@@ -47,7 +51,21 @@ class Iterator:
 
     class_indices: dict[str, int] | None = None
 
-    def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None) -> None:
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        shuffle: bool,
+        seed: int | None,
+        *,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
+        max_queue_size: int = 10,
+    ) -> None:
+        note_idle_workers(workers, use_multiprocessing)
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
         try:
             batch_size = operator.index(batch_size)
         except TypeError:
@@ -83,17 +101,18 @@ class Iterator:
         return self.index_array
 
     def _flow_index(self) -> Generator[Indices, None, None]:
-        self.reset()
-        while True:
-            self._seed_batch()
-            order = self.index_array
-            if self.batch_index == 0 or order is None:
-                order = self._set_index_array()
-            first = (self.batch_index * self.batch_size) % self.n if self.n else 0
-            last = first + self.batch_size
-            self.batch_index = self.batch_index + 1 if self.n > last else 0
-            self.total_batches_seen += 1
-            yield order[first:last]
+        return _indices_of(weakref.ref(self))
+
+    def _next_indices(self) -> Indices:
+        self._seed_batch()
+        order = self.index_array
+        if self.batch_index == 0 or order is None:
+            order = self._set_index_array()
+        first = (self.batch_index * self.batch_size) % self.n if self.n else 0
+        last = first + self.batch_size
+        self.batch_index = self.batch_index + 1 if self.n > last else 0
+        self.total_batches_seen += 1
+        return order[first:last]
 
     def _take(self, i: int) -> Indices:
         index = operator.index(i)
@@ -141,6 +160,18 @@ class Iterator:
         )
 
 
+def _indices_of(ref: weakref.ref[Iterator]) -> Generator[Indices, None, None]:
+    """Batch after batch. It does not hold the iterator, which goes at once with what it keeps."""
+    iterator = ref()
+    if iterator is not None:
+        iterator.reset()
+    while iterator is not None:
+        indices = iterator._next_indices()
+        iterator = None
+        yield indices
+        iterator = ref()
+
+
 class PictureIterator(Iterator):
     """An iterator over pictures, with what training needs to read them ahead and keep features.
 
@@ -157,10 +188,23 @@ class PictureIterator(Iterator):
     save_to_dir: str | os.PathLike[str] | None
     save_prefix: str
     save_format: str
+    subset: str | None
 
-    def __init__(self, n: int, batch_size: int, shuffle: bool, seed: int | None) -> None:
-        super().__init__(n, batch_size, shuffle, seed)
+    def __init__(
+        self, n: int, batch_size: int, shuffle: bool, seed: int | None, **queue: Any
+    ) -> None:
+        super().__init__(n, batch_size, shuffle, seed, **queue)
         self._ahead = ReadAhead()
+        generator = self.image_data_generator
+        self._views: Views | None = None
+        if generator is not None and generator.augment_views is not None:
+            self._views = Views(generator.augment_views)
+        if generator is not None and generator._is_random and not self.augments:
+            note(
+                "pictures of subset='validation' are not transformed at random (Keras transforms "
+                "them too): ImageDataGenerator(augment_validation=True) does as Keras does",
+                key="validation is not augmented",
+            )
 
     def draw_batch(self, i: int) -> Draw:
         """The books and draws of `[i]`, no reading. ValueError if there is no such batch."""
@@ -193,13 +237,14 @@ class PictureIterator(Iterator):
         """
         return Reading(PicturesJob(self, self._drawn(indices)), self._ahead).result()
 
-    def prefetch(self, indices: ArrayLike | Draw) -> Reading:
+    def prefetch(self, indices: ArrayLike | Draw, keep: bool = True) -> Reading:
         """`load(indices)` begun in the background; `.result()` waits for it.
 
         Any number of batches may be asked for: they are read in that order, and only so far ahead
-        of the results taken as a fixed amount of memory allows.
+        of the results taken as a fixed amount of memory allows. `keep` says that the pictures
+        will be wanted again, and may be kept decoded.
         """
-        return self._ahead.enter(PicturesJob(self, self._drawn(indices)))
+        return self._ahead.enter(PicturesJob(self, self._drawn(indices), keep=keep))
 
     def bytes_rule(self) -> Rule | None:
         """How `prefetch_bytes` gives the pictures of `prefetch`; None where it cannot.
@@ -208,9 +253,9 @@ class PictureIterator(Iterator):
         """
         return None
 
-    def prefetch_bytes(self, indices: ArrayLike | Draw) -> Reading:
+    def prefetch_bytes(self, indices: ArrayLike | Draw, keep: bool = True) -> Reading:
         """As `prefetch`, but pictures are uint8, not yet standardised. Only with a `bytes_rule`."""
-        return self._ahead.enter(PicturesJob(self, self._drawn(indices), raw=True))
+        return self._ahead.enter(PicturesJob(self, self._drawn(indices), raw=True, keep=keep))
 
     def targets(self, indices: ArrayLike | Draw) -> Any:
         """What the batch of these samples holds as `y`; None if it holds none."""
@@ -228,20 +273,66 @@ class PictureIterator(Iterator):
     def pure(self) -> bool:
         """Whether pixels depend on the index alone, so that what is computed from them can be kept.
 
-        False for a preprocessing function that is not tlcore's own, and with `save_to_dir`, which
-        asks for every batch to be read.
+        False for random transformations, for a preprocessing function that is not tlcore's own,
+        and with `save_to_dir`, which asks for every batch to be read.
         """
-        return self.save_to_dir is None and is_pure(self.image_data_generator)
+        return not self.augments and self._is_plain
+
+    @property
+    def augments(self) -> bool:
+        """Whether pictures are transformed at random."""
+        generator = self.image_data_generator
+        return generator is not None and generator._augments(self.subset)
+
+    @property
+    def keepable(self) -> bool:
+        """Whether what is computed from pictures can be kept under `keys` and is found again.
+
+        So it is where they are `pure`, where flips are all that is random (two or four versions
+        of each picture), and where `augment_views` limits how many there are.
+        """
+        return self._is_plain and (not self.augments or self._only_flips or self._views is not None)
+
+    @property
+    def _only_flips(self) -> bool:
+        """Whether pictures are flipped and no more, if anything."""
+        generator = self.image_data_generator
+        return generator is None or not self.augments or generator._only_flips
+
+    @property
+    def what_comes_again(self) -> str:
+        """In words, what `keys` tells apart."""
+        if self._views is not None:
+            return f"picture and view (augment_views={self._views.count})"
+        return "picture and flip" if self.augments else "picture"
+
+    @property
+    def _is_plain(self) -> bool:
+        return (
+            self.save_to_dir is None and standardization_key(self.image_data_generator) is not None
+        )
+
+    def _key_of_arithmetic(self) -> tuple[Hashable, ...]:
+        """What of a key tells how pixels become numbers, transforms apart."""
+        generator = self.image_data_generator
+        key: tuple[Hashable, ...] = (
+            np.dtype(self.dtype).str,
+            standardization_key(generator),
+        )
+        if generator is not None and not self._only_flips:
+            key += (generator.interpolation_order, generator.fill_mode, float(generator.cval))
+        return key
 
     def _pixels(self, j: int) -> NDArray[Any]:
         """Sample `j` as it is stored, (height, width, channels); any thread may ask for it."""
         raise NotImplementedError
 
-    def _changed(self, pixels: NDArray[Any], transform: Transform | None) -> NDArray[Any]:
-        """What Python code makes of a picture: transformed, then standardised."""
-        x = pixels.astype(self._arithmetic_dtype)
-        generator = self.image_data_generator
-        return x if generator is None else generator.standardize(x)
+    def _held_pixels(self, j: int, keep: bool) -> NDArray[Any]:
+        """`_pixels(j)`, from memory if it was kept; `keep`: it will be wanted again."""
+        return self._pixels(j)
+
+    def _remark(self, draw: Draw) -> None:
+        """Say what is unusual about pictures that have been read, and was not said before."""
 
     @property
     def _arithmetic_dtype(self) -> DTypeLike:
@@ -263,17 +354,22 @@ class PictureIterator(Iterator):
         return checked.astype(np.intp, copy=False)
 
     def _draw(self, indices: Indices) -> Draw:
-        """Make the draws that Keras makes for a batch."""
-        if self.image_data_generator is not None:
-            # Two a picture, for flips that are off: the next permutation comes after them.
-            self._rng.random_sample(2 * len(indices))
+        """Make the draws that Keras makes for a batch, also those that come to nothing."""
+        transforms: tuple[Transform, ...] | None = None
+        generator = self.image_data_generator
+        if generator is not None:
+            drawn = generator._draw_transforms(self._rng, self.image_shape, len(indices))
+            if self.augments and self._views is not None:
+                transforms = tuple(map(self._views.take, indices.tolist(), drawn))
+            elif self.augments:
+                transforms = tuple(drawn)
         names: tuple[str, ...] = ()
         if self.save_to_dir is not None:
             names = tuple(
                 f"{self.save_prefix}_{j}_{self._rng.randint(self._hash_limit)}.{self.save_format}"
                 for j in indices
             )
-        return Draw(indices, None, names)
+        return Draw(indices, transforms, names)
 
     def _save(self, draw: Draw, batch: NDArray[Any]) -> None:
         """Write the pictures of a batch, where that is asked for."""
@@ -291,7 +387,9 @@ class PictureIterator(Iterator):
         return self._batch(draw, self.load(draw))
 
     def _batch(self, draw: Draw, x: NDArray[Any]) -> Any:
-        y = self.targets(draw)
+        return self._with_targets(draw, x, self.targets(draw))
+
+    def _with_targets(self, draw: Draw, x: NDArray[Any], y: Any) -> Any:
         if y is None:
             return x
         weights = self.sample_weights(draw)

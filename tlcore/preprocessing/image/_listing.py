@@ -4,12 +4,59 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+# Kinds of pictures, by the ends of their names, that Keras's listing passes over: those that are
+# read all the same when they are named, and those that are not.
+_READ = ("apng", "gif", "jfif", "jpe", "pbm", "pgm", "pnm", "webp")
+_NOT_READ = (
+    *("arw", "avif", "cr2", "cr3", "dng", "exr", "heic", "heif", "ico", "j2k", "jp2", "jpx", "jxl"),
+    *("nef", "orf", "pcx", "psd", "raf", "rw2", "svg", "tga"),
+)
+
+
+@dataclass
+class PassedOver:
+    """Pictures that are left out because of their extension: how many of each, and the first."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str) -> None:
+        """Count a file, whose path this is, if it is a picture and not hidden."""
+        kind = os.path.splitext(name)[1][1:].lower()
+        if kind in _READ + _NOT_READ and not os.path.basename(name).startswith("."):
+            self.counts[kind] = self.counts.get(kind, 0) + 1
+            self.first.setdefault(kind, name)
+
+    def __str__(self) -> str:
+        """Such as: 3 .webp (as 'a/b.webp'), 1 .heic ('a/c.heic')."""
+        return ", ".join(
+            f"{n} .{kind} ({'as ' if n > 1 else ''}{self.first[kind]!r})"
+            for kind, n in sorted(self.counts.items())
+        )
+
+    def say(self, directory: str) -> None:
+        """A note of what is in `directory` beside the pictures that are listed."""
+        if not self.counts:
+            return
+        ways = []
+        if any(kind in _READ for kind in self.counts):
+            named = ", ".join(f".{kind}" for kind in _READ if kind in self.counts)
+            ways.append(f"flow_from_dataframe(validate_filenames=False) reads {named}")
+        if any(kind in _NOT_READ for kind in self.counts):
+            named = ", ".join(f".{kind}" for kind in _NOT_READ if kind in self.counts)
+            ways.append(f"{named} must be converted, for example to .png")
+        note(
+            f"left out, as Keras does, pictures in {directory!r} because of their extension: "
+            f"{self}; {'; '.join(ways)}"
+        )
 
 
 def list_classes(directory: str) -> list[str]:
@@ -34,8 +81,12 @@ def list_pictures(
     name: str,
     formats: Sequence[str],
     follow_links: bool,
+    passed_over: PassedOver,
 ) -> list[str]:
-    """Paths of the pictures of class `name`, relative to `directory`, in Keras's order."""
+    """Paths of the pictures of class `name`, relative to `directory`, in Keras's order.
+
+    Other pictures are counted in `passed_over`.
+    """
     root = os.path.join(directory, name)
     if os.path.basename(root) != name:
         raise ValueError(f"classes must be names of folders in {directory!r}, not {name!r}.")
@@ -58,7 +109,9 @@ def list_pictures(
     pictures: list[str] = []
     for folder, files in sorted(listed, key=lambda entry: entry[0]):
         for file in sorted(files):
+            path = os.path.join(name, os.path.relpath(os.path.join(folder, file), root))
             if not file.lower().endswith(tuple(formats)):
+                passed_over.add(path)
                 continue
             if file.lower().endswith(".tiff"):
                 warnings.warn(
@@ -66,11 +119,12 @@ def list_pictures(
                     "Please verify your output.",
                     stacklevel=4,
                 )
-            pictures.append(os.path.join(name, os.path.relpath(os.path.join(folder, file), root)))
+            pictures.append(path)
     _note_hidden(directory, sorted(hidden))
     if not pictures:
         raise ValueError(
-            f"Folder {root!r} of class {name!r} holds no picture ({', '.join(formats)})."
+            f"Folder {root!r} of class {name!r} holds no picture ({', '.join(formats)})"
+            f"{f'; other pictures: {passed_over}' if passed_over.counts else ''}."
         )
     return pictures
 

@@ -13,11 +13,11 @@ import stat
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from tlcore.preprocessing.image import _decoding
+from tlcore.preprocessing.image import _decoding, _headers
 from tlcore.preprocessing.image._decoding import FORMATS, Refused, cost, max_bytes, opened
 from tlcore.saving._files import put
 
@@ -26,10 +26,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
     from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 PicturePath: TypeAlias = "str | bytes | os.PathLike[str]"
 
 COLOR_MODES = {"grayscale": 1, "rgb": 3, "rgba": 4}
+# Pillow's names for what makes a picture of EXIF orientation 2, 3, ... upright.
+_UPRIGHT = (
+    "FLIP_LEFT_RIGHT",
+    "ROTATE_180",
+    "FLIP_TOP_BOTTOM",
+    "TRANSPOSE",
+    "ROTATE_270",
+    "TRANSVERSE",
+    "ROTATE_90",
+)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 
 
@@ -67,19 +78,39 @@ def check_data_format(data_format: str | None) -> str:
     return data_format or "channels_last"
 
 
+class Found(NamedTuple):
+    """What a file turned out to hold, before any of it is changed.
+
+    Attributes:
+        format: one of FORMATS in capitals. mode: Pillow's. orientation: EXIF's, 1 to 8.
+        transparent: whether it has an alpha channel or a transparent colour.
+    """
+
+    format: str
+    mode: str
+    orientation: int
+    transparent: bool
+
+
 def load_img(
     path: PicturePath | io.BytesIO,
     color_mode: str = "rgb",
     target_size: Sequence[int] | None = None,
     interpolation: str = "nearest",
     keep_aspect_ratio: bool = False,
+    *,
+    exif: bool = False,
 ) -> Image.Image:
     """Reads a picture file into a Pillow image, as `keras.utils.load_img` does.
 
     `target_size` is (height, width). With `keep_aspect_ratio` the centre of the picture is cut to
     that aspect ratio first. 16- and 32-bit greyscale stay as they are with
-    `color_mode="grayscale"`. The EXIF orientation is not applied, except to TIFF files, as Pillow
-    does. Of several pictures in a file (GIF, WebP, TIFF, MPO) the first is read.
+    `color_mode="grayscale"`, elsewhere values above 255 become 255. CMYK is converted without its
+    colour profile, and transparency is left out unless `color_mode="rgba"`. Of several pictures in
+    a file (GIF, WebP, TIFF, MPO) the first is read.
+
+    The EXIF orientation of JPEG, PNG and WebP files is left alone unless `exif`, which turns the
+    picture upright before it is cut and resized; Pillow always applies that of TIFF files.
 
     BMP, GIF, JPEG (MPO), PNG, PPM, TIFF and WebP files are read, whatever they are called. A
     picture is refused that has more than `PIL.Image.MAX_IMAGE_PIXELS` pixels (89 million), a side
@@ -90,6 +121,19 @@ def load_img(
     OSError (truncated or damaged) or ValueError (beyond a limit, or a bad argument), naming the
     file.
     """
+    return read_img(path, color_mode, target_size, interpolation, keep_aspect_ratio, exif=exif)[0]
+
+
+def read_img(
+    path: PicturePath | io.BytesIO,
+    color_mode: str,
+    target_size: Sequence[int] | None,
+    interpolation: str,
+    keep_aspect_ratio: bool,
+    *,
+    exif: bool,
+) -> tuple[Image.Image, Found]:
+    """`load_img`, and what the file holds."""
     from PIL import Image
 
     check_color_mode(color_mode)
@@ -102,14 +146,17 @@ def load_img(
     with _decoding.room.taken(cost(source)):
         with _named(name):
             source.load()  # decoding may be put off, and only here can a failure name the file
+            found = _found(source)
             img = _convert(source, color_mode)
         del source
+        if exif and found.orientation > 1:
+            img = img.transpose(Image.Transpose[_UPRIGHT[found.orientation - 2]])
         if size is None or img.size == (size[1], size[0]):
-            return img
+            return img, found
         resample = Image.Resampling[interpolation.upper()]
         box = _centre_box(img.size, size) if keep_aspect_ratio else None
         try:
-            return img.resize((size[1], size[0]), resample, box=box)
+            return img.resize((size[1], size[0]), resample, box=box), found
         except ValueError as error:  # older releases of Pillow do so for 16-bit pictures
             raise ValueError(
                 f"Picture {name} has Pillow's mode {img.mode!r}, which this release of Pillow does "
@@ -164,6 +211,8 @@ def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes]:
 def unreadable(name: str, error: OSError) -> OSError:
     """The exception that says why the picture file `name` cannot be read."""
     if isinstance(error, FileNotFoundError):
+        if error.filename is not None and os.path.islink(error.filename):
+            return FileNotFoundError(f"Picture {name} is a symbolic link to a file that is gone.")
         return FileNotFoundError(f"Picture {name} does not exist.")
     if isinstance(error, PermissionError):
         return PermissionError(f"No permission to read picture {name}.")
@@ -175,7 +224,20 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
+def _found(img: ImageFile) -> Found:
+    tags = img.info.get("exif")
+    return Found(
+        img.format or "",
+        img.mode,
+        # Pillow has turned a TIFF already.
+        _headers.orientation(tags) if isinstance(tags, bytes) and img.format != "TIFF" else 1,
+        img.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in img.info,
+    )
+
+
 def _convert(img: Image.Image, color_mode: str) -> Image.Image:
+    if color_mode != "rgba" and isinstance(img.info.get("transparency"), bytes):
+        del img.info["transparency"]  # Pillow would, with a warning
     if color_mode == "grayscale":
         return img if img.mode in ("L", "I;16", "I") else img.convert("L")
     mode = color_mode.upper()

@@ -187,7 +187,6 @@ def _is_fitted(value: Any) -> bool:
 
 def warn_unfitted(argument: str) -> None:
     warnings.warn(
-        f"This ImageDataGenerator specifies `{argument}`, but it hasn't been fit on any training "
-        "data. Fit it first by calling `.fit(numpy_data)`.",
+        f"{argument} has no effect before ImageDataGenerator.fit(pictures) is called",
         stacklevel=3,
     )

@@ -1,0 +1,94 @@
+"""Decoded pictures kept in memory, so that a second pass reads no file.
+
+Every iterator over files has a store. All stores of the process share one budget, first come,
+first kept: over a cyclic walk, whoever pushes out the oldest finds nothing again.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlcore import _core
+from tlcore.utils.locks import new_lock
+from tlcore.utils.memory import store_budget
+
+# A dictionary entry, its stamp and the array's header.
+_ENTRY_BYTES = 600
+
+# No WeakSet: the interpreter swallows a Ctrl-C that falls into its callbacks.
+_stores: list[weakref.ref[DecodedPictures]] = []
+_lock = new_lock()
+
+
+class DecodedPictures:
+    """Paths to pixels, each under a stamp that changes when the picture may be another one.
+
+    Any number of threads may use it at once. What it holds goes with it.
+    """
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+        self._budget: int | None = None
+        self._entries: dict[str, tuple[Hashable, NDArray[Any]]] = {}
+        with _lock:
+            _stores[:] = [one for one in _stores if one() is not None] + [weakref.ref(self)]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, path: str, stamp: Hashable) -> NDArray[Any] | None:
+        """The pixels kept under this very stamp, not writeable, or None."""
+        with _lock:
+            entry = self._entries.get(path)
+            return entry[1] if entry is not None and entry[0] == stamp else None
+
+    def drop(self, path: str) -> None:
+        """Keep this picture no longer."""
+        with _lock:
+            self._drop(path)
+
+    def keep(self, path: str, stamp: Hashable, pixels: NDArray[Any]) -> None:
+        """Keep a copy, if there is room."""
+        size = pixels.nbytes + _ENTRY_BYTES
+        with _lock:
+            self._drop(path)
+            if self._budget is None:
+                self._budget = store_budget()
+            if _taken() + size > self._budget:
+                return
+            self.nbytes += size
+        try:
+            copy = _packed(pixels)
+        except MemoryError:
+            with _lock:
+                self.nbytes -= size
+            return
+        with _lock:
+            self._drop(path)  # another thread has kept it meanwhile
+            self._entries[path] = (stamp, copy)
+
+    def _drop(self, path: str) -> None:
+        entry = self._entries.pop(path, None)
+        if entry is not None:
+            self.nbytes -= entry[1].nbytes + _ENTRY_BYTES
+
+
+def _taken() -> int:
+    """Bytes in all stores."""
+    return sum(store.nbytes for store in (one() for one in _stores) if store is not None)
+
+
+def _packed(pixels: NDArray[Any]) -> NDArray[Any]:
+    """A copy without gaps between the pixels."""
+    copy = np.empty(pixels.shape, pixels.dtype)
+    if pixels.dtype == np.uint8:
+        _core.pixels_pack(copy, pixels)
+    else:
+        copy[:] = pixels
+    copy.flags.writeable = False
+    return copy
