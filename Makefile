@@ -77,6 +77,15 @@ notebooks: build ## execute the notebooks in place
 parity: .venv/parity/ready ## compare directly with the real Keras, tf-keras and LiteRT
 	.venv/parity/bin/pytest tests/parity -W default
 
+# Its tests write PNGs that Pillow 13 refuses.
+.venv/suite/ready: $(PACKAGE_FILES)
+	$(PYTHON) -m venv .venv/suite
+	.venv/suite/bin/pip install -q . 'pillow<13' pandas pytest
+	@touch $@
+
+keras-preprocessing-suite: .venv/suite/ready ## keras-preprocessing's own tests of pictures, with tlcore in its place
+	.venv/suite/bin/python tests/parity/keras_preprocessing_suite.py $(CHECKOUT)
+
 SANITIZED := $(CURDIR)/build-tlcore_sanitize
 RACED := $(CURDIR)/build-tlcore_sanitize-thread
 SUPPRESSIONS := $(CURDIR)/tests/sanitizers

@@ -169,7 +169,11 @@ onednn = find_onednn()
 headers = sorted(glob("csrc/**/*.h", recursive=True))
 rooms = {room: sorted(glob(f"csrc/{room}/*.c")) for room in ROOMS}
 rooms = {room: sources for room, sources in rooms.items() if sources}
-room_flags = {"dnnl": ["-isystem", str(onednn[0])]}
+room_flags = {
+    "dnnl": ["-isystem", str(onednn[0])],
+    # Every operation rounds where it is written; none may trap, or loops stay without vectors.
+    "image": ["-ffp-contract=off", "-fno-trapping-math"],
+}
 
 setup(
     license="Apache-2.0",  # here, because old and new setuptools disagree about pyproject.toml

@@ -53,6 +53,8 @@ class World:
         self.value = np.zeros(3, np.float32)
         self.pixels = np.arange(6, dtype=np.uint8)
         self.floats = np.zeros(6, np.float32)
+        self.photo = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+        self.changed = np.zeros((5, 7, 3), np.float32)
 
     def new_trainer(self, **changed: Any) -> _core.Trainer:
         arguments: dict[str, Any] = {
@@ -221,6 +223,31 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
     "pixels_to_float": (
         lambda w, **a: _core.pixels_to_float(**a),
         lambda w: {"dst": w.floats, "src": w.pixels, "divide": 2.0, "scale": 3.0, "offset": 1.0},
+    ),
+    "transform_picture": (
+        lambda w, dst, src, **a: _core.transform_picture(dst, src, **a),
+        lambda w: {
+            "dst": w.changed,
+            "src": w.photo,
+            "matrix": (0.9, 0.1, 1.5, -0.2, 1.1, 0.5),
+            "order": 1,
+            "fill_mode": "reflect",
+            "cval": 3.0,
+            "channel_shift": 9.0,
+            "flip_rows": True,
+            "flip_cols": False,
+            "brightness": 1.25,
+            "stretch": False,
+            "divide": 127.5,
+            "scale": 2.0,
+            "offset": -1.0,
+            "rescale": 0.5,
+            "samplewise_center": True,
+            "samplewise_std": True,
+            "mean": np.ones(3, np.float32),
+            "divisor": np.full(3, 2, np.float32),
+            "shared": True,
+        },
     ),
     "set_num_threads": (
         lambda w, n: _core.set_num_threads(n),

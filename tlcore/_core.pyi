@@ -318,6 +318,44 @@ def arrow_pixels(
     keeps the memory alive. ValueError if that is not what the capsules hold.
     """
 
+def transform_picture(
+    dst: NDArray[Any],
+    src: NDArray[Any],
+    *,
+    matrix: Sequence[float] | None = None,
+    order: int = 1,
+    fill_mode: str = "nearest",
+    cval: float = 0.0,
+    channel_shift: float | None = None,
+    flip_rows: bool = False,
+    flip_cols: bool = False,
+    brightness: float | None = None,
+    stretch: bool = False,
+    divide: float | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    rescale: float | None = None,
+    samplewise_center: bool = False,
+    samplewise_std: bool = False,
+    mean: ArrayLike | None = None,
+    divisor: ArrayLike | None = None,
+    shared: bool = False,
+) -> None:
+    """dst = one picture src (height, width, channels), after all that is asked for, in this order.
+
+    matrix: pixel (i, j) is src's at row m[0] i + m[1] j + m[2], column m[3] i + m[4] j + m[5];
+    order 0 or 1, fill_mode and cval as scipy has them. channel_shift: added, within src's range.
+    flips. brightness: factor, through uint8; stretch: to 0..255 first. divide, scale, offset,
+    rescale: ((x / divide) * scale + offset) * rescale. The picture's own mean and deviation.
+    mean, divisor: float32, one a channel, (x - mean) / divisor. shared: on the crew.
+
+    src is uint8 or float32 and dst float32; or both float64, or both uint8, where src is moved and
+    flipped, or flipped, and no more. Neither may overlap the other. Values that are not finite
+    come out as some number or other.
+
+    ValueError, TypeError: what does not fit, by name; nothing was written.
+    """
+
 def choose_kernels(name: Literal["table", "fused", "separate", "onednn"]) -> None:
     """Testing and benchmarks: who runs the blocks of programs made from now on.
 

@@ -31,6 +31,23 @@ pack_rgb(uint8_t *dst, const uint8_t *src, size_t pixels)
     }
     return i;
 }
+
+/* As pack_rgb, from the last pixel of src on. Where src has no gaps, 4 bytes in front of each 4
+ * pixels are read as well. */
+static SSE41 size_t
+pack_rgb_reversed(uint8_t *dst, const uint8_t *src, size_t pixels, size_t step)
+{
+    const __m128i order =
+        step == 4 ? _mm_setr_epi8(12, 13, 14, 8, 9, 10, 4, 5, 6, 0, 1, 2, -1, -1, -1, -1)
+                  : _mm_setr_epi8(13, 14, 15, 10, 11, 12, 7, 8, 9, 4, 5, 6, -1, -1, -1, -1);
+    size_t i = 0;
+    for (; i + 6 <= pixels; i += 4) {
+        const __m128i four =
+            _mm_loadu_si128((const __m128i *)(const void *)(src + step * (pixels - i) - 16));
+        _mm_storeu_si128((__m128i *)(void *)(dst + 3 * i), _mm_shuffle_epi8(four, order));
+    }
+    return i;
+}
 #endif
 
 void
@@ -51,6 +68,22 @@ tl_pixels_pack(uint8_t *dst, const uint8_t *src, size_t pixels, size_t channels,
         for (size_t c = 0; c < channels; c++) {
             dst[i * channels + c] = src[i * step + c];
         }
+    }
+}
+
+void
+tl_pixels_pack_reversed(uint8_t *dst, const uint8_t *src, size_t pixels, size_t channels,
+                        size_t step)
+{
+    assert(channels <= step);
+    size_t i = 0;
+#if defined(__x86_64__)
+    if (channels == 3 && step <= 4 && tl_cpu_isa() >= TL_ISA_SSE41) {
+        i = pack_rgb_reversed(dst, src, pixels, step);
+    }
+#endif
+    for (; i < pixels; i++) {
+        memcpy(dst + i * channels, src + (pixels - 1 - i) * step, channels);
     }
 }
 

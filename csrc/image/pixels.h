@@ -19,4 +19,8 @@ void tl_pixels_to_float(float *dst, const uint8_t *src, size_t pixels, size_t ch
 void tl_pixels_pack(uint8_t *dst, const uint8_t *src, size_t pixels, size_t channels,
                     size_t step);
 
+/* The same, the last pixel first. */
+void tl_pixels_pack_reversed(uint8_t *dst, const uint8_t *src, size_t pixels, size_t channels,
+                             size_t step);
+
 #endif

@@ -114,6 +114,9 @@ PyObject *tl_pixels_to_float_method(PyObject *module, PyObject *args, PyObject *
 PyObject *tl_pixels_pack_method(PyObject *module, PyObject *args);
 PyObject *tl_arrow_pixels_method(PyObject *module, PyObject *args);
 
+/* transform_method.c */
+PyObject *tl_transform_picture_method(PyObject *module, PyObject *args, PyObject *kwargs);
+
 /* graph_object.c */
 PyObject *tl_graph_wrap(module_state *state, tl_graph *graph); /* takes the graph over */
 PyObject *tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs);

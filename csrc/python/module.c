@@ -86,6 +86,8 @@ static PyMethodDef module_methods[] = {
      METH_VARARGS | METH_KEYWORDS, "The weights of a softmax or sigmoid layer, by L-BFGS."},
     {"pixels_to_float", (PyCFunction)(void (*)(void))tl_pixels_to_float_method,
      METH_VARARGS | METH_KEYWORDS, "dst = (src / divide) * scale + offset."},
+    {"transform_picture", (PyCFunction)(void (*)(void))tl_transform_picture_method,
+     METH_VARARGS | METH_KEYWORDS, "One picture, moved, flipped, shifted and standardised."},
     {"pixels_pack", tl_pixels_pack_method, METH_VARARGS,
      "dst = src, without gaps between the pixels."},
     {"arrow_pixels", tl_arrow_pixels_method, METH_VARARGS,

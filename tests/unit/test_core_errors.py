@@ -71,6 +71,7 @@ INTEGER_ARGUMENTS = {
     "Trainer": "seed",
     "Trainer.set_state": "iterations",
     "logistic_regression": "outputs",
+    "transform_picture": "order",
     "set_num_threads": "n",
     "fail_allocation": "n",
 }
@@ -153,6 +154,13 @@ def test_sequences_name_their_argument(world: World, name: str, argument: str, k
         ("pixels_to_float", "divide"),
         ("pixels_to_float", "scale"),
         ("pixels_to_float", "offset"),
+        ("transform_picture", "cval"),
+        ("transform_picture", "channel_shift"),
+        ("transform_picture", "brightness"),
+        ("transform_picture", "divide"),
+        ("transform_picture", "scale"),
+        ("transform_picture", "offset"),
+        ("transform_picture", "rescale"),
     ],
 )
 def test_numbers_name_their_argument(world: World, name: str, argument: str) -> None:
@@ -533,6 +541,110 @@ REFUSED: list[tuple[Callable[[World], Any], type[Exception], str]] = [
         lambda w: _core.pixels_to_float(w.floats[:5], w.pixels, 1, 1, 0),
         ValueError,
         "dst must hold as many numbers as src, 6, not 5",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, matrix=[1, 0, 0, 0, 1]),
+        ValueError,
+        "matrix must hold 6 numbers, not 5",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, matrix=5),
+        TypeError,
+        "matrix must be a sequence of numbers, not int",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, matrix=[1, 0, 0, 0, 1, None]),
+        TypeError,
+        "matrix must be a number, not NoneType",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, matrix=[1, 0, 0, 0, 1, np.nan]),
+        ValueError,
+        "matrix must hold finite numbers of at most 1e200, not nan",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, brightness=np.inf),
+        ValueError,
+        "brightness must be a finite number of at most 1e30",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, order=2),
+        ValueError,
+        "order must be an integer from 0 to 1, not 2",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, fill_mode="mirrored"),
+        ValueError,
+        "'grid-mirror', 'grid-constant' or 'grid-wrap', not 'mirrored'",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo.astype("int16")),
+        TypeError,
+        "src must hold uint8, float32 or float64, not dtype('int16')",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo[0]),
+        ValueError,
+        "src must have 3 dimensions (height, width, channels), not 2",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo[::-1]),
+        ValueError,
+        "or uint8 with at most 4 channels whose pixels lie at equal distances",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.changed.astype(BIG_ENDIAN)),
+        ValueError,
+        "src must be C-contiguous",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed[:, ::2], w.photo[:, :4].copy()),
+        ValueError,
+        "dst must be C-contiguous",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed[:4], w.photo),
+        ValueError,
+        "dst must have the shape of src",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.changed),
+        ValueError,
+        "dst and src must not share memory",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, mean=[1, 2]),
+        ValueError,
+        "mean must have the shape (3,), not (2,)",
+    ),
+    (
+        lambda w: _core.transform_picture(w.changed, w.photo, divisor=np.ones(4)),
+        ValueError,
+        "divisor must have the shape (3,), not (4,)",
+    ),
+    (
+        lambda w: _core.transform_picture(w.photo.astype(float), w.photo),
+        ValueError,
+        "float64 for one of float64, or uint8 for a src of uint8 that is only flipped",
+    ),
+    (
+        lambda w: _core.transform_picture(w.photo.copy(), w.photo, scale=2),
+        ValueError,
+        "dst must hold float32",
+    ),
+    (
+        lambda w: _core.transform_picture(
+            w.photo.astype(float), w.photo.astype(float), brightness=1
+        ),
+        ValueError,
+        "a src of float64 can be moved and flipped, no more",
+    ),
+    (
+        lambda w: _core.transform_picture(
+            w.changed[..., :2].copy(), w.photo[..., :2].copy(), brightness=1
+        ),
+        ValueError,
+        "brightness needs a picture of 1, 3 or 4 channels, not 2",
     ),
     (
         lambda w: _core.logistic_regression(w.x[0], w.y.astype(int), 3, 1),

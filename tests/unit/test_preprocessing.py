@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
+from tlcore import _core
 from tlcore.preprocessing import image
-from tlcore.preprocessing.image import _reading
+from tlcore.preprocessing.image import _pictures, _reading
 from tlcore.utils.notes import reset_notes
 
 
@@ -195,41 +196,6 @@ def test_save_img(folder):
 # -- the generator
 
 
-def test_augmentation_is_one_clear_error():
-    with pytest.raises(NotImplementedError) as error:
-        image.ImageDataGenerator(
-            rotation_range=20, width_shift_range=[1, 2], horizontal_flip=True, rescale=1 / 255
-        )
-    one_sentence(error, "not available yet", "rotation_range, width_shift_range, horizontal_flip")
-    assert "rescale" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    "argument",
-    [
-        {"featurewise_center": True},
-        {"samplewise_center": True},
-        {"featurewise_std_normalization": True},
-        {"samplewise_std_normalization": True},
-        {"zca_whitening": True},
-        {"zca_epsilon": 1e-3},
-        {"height_shift_range": np.array([1, 2])},
-        {"brightness_range": (0.5, 1)},
-        {"shear_range": 0.2},
-        {"zoom_range": [0.5, 1.5]},
-        {"channel_shift_range": 3},
-        {"fill_mode": "wrap"},
-        {"cval": 1.0},
-        {"vertical_flip": True},
-        {"interpolation_order": 3},
-    ],
-    ids=str,
-)
-def test_each_augmentation_argument_is_refused(argument):
-    with pytest.raises(NotImplementedError, match=next(iter(argument))):
-        image.ImageDataGenerator(**argument)
-
-
 def test_default_values_may_be_given():
     defaults = (False, False, False, False, False, 1e-6, 0, 0.0, 0.0, None, 0.0, 0, 0, "nearest")
     generator = image.ImageDataGenerator(*defaults, 0.0, False, False, 0.5, None, None, 0.25, 1)
@@ -244,8 +210,6 @@ def test_bad_split(split):
 
 
 def test_other_bad_generator_arguments():
-    with pytest.raises(ValueError, match="channels_last"):
-        image.ImageDataGenerator(data_format="channels_first")
     with pytest.raises(TypeError, match="preprocessing_function must be callable"):
         image.ImageDataGenerator(preprocessing_function="mobilenet")
 
@@ -646,3 +610,41 @@ def test_in_a_forked_child(folder):
         os._exit(0 if same else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     np.testing.assert_array_equal(reading.result(), expected)
+
+
+# -- from Pillow's memory
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16", "I"])
+def test_pixels_are_shown_or_copied_alike(monkeypatch, mode):
+    channels = {"RGB": 3, "RGBA": 4}.get(mode, 1)
+    kind = {"I;16": np.uint16, "I": np.int32}.get(mode, np.uint8)
+    values = (np.arange(5 * 7 * channels) * 31 % 251).astype(kind).reshape(5, 7, channels)
+    img = Image.fromarray(values if channels > 1 else values[:, :, 0])
+    assert img.mode == mode
+    shown = _pictures.image_pixels(img)
+    monkeypatch.delattr(Image.Image, "__arrow_c_array__", raising=False)
+    copied = _pictures.image_pixels(img)
+    assert shown.dtype == copied.dtype == kind
+    img.close()  # the pixels outlive it
+    np.testing.assert_array_equal(shown, values)
+    np.testing.assert_array_equal(copied, values)
+    if kind == np.uint8:
+        dst = np.empty(values.shape, np.uint8)
+        _core.pixels_pack(dst, shown)
+        np.testing.assert_array_equal(dst, values)
+
+
+@pytest.mark.skipif(not hasattr(Image.Image, "__arrow_c_array__"), reason="Pillow has no Arrow")
+def test_capsules_that_hold_something_else():
+    schema, array = Image.new("RGB", (4, 3)).__arrow_c_array__()
+    assert _core.arrow_pixels(schema, array, 3, 4, 3).strides == (16, 4, 1)
+    assert not _core.arrow_pixels(schema, array, 3, 4, 3).flags.writeable
+    for size in ((3, 5, 3), (4, 4, 3), (3, 4, 5), (3, 4, 0), (0, 4, 3), (-3, -4, 3), (2**62, 4, 3)):
+        with pytest.raises(ValueError, match="height \\* width"):
+            _core.arrow_pixels(schema, array, *size)
+    wide = Image.new("I", (4, 3)).__arrow_c_array__()
+    with pytest.raises(ValueError, match="1 or 4 bytes"):
+        _core.arrow_pixels(*wide, 3, 4, 1)
+    with pytest.raises(ValueError, match="PyCapsule"):
+        _core.arrow_pixels(array, schema, 3, 4, 3)

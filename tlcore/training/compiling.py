@@ -315,9 +315,15 @@ class Compiling:
                     "keep_features=True needs data that can be asked for by index, got a Python "
                     "generator."
                 )
-            if isinstance(source, IteratorSource) and source.iterator.pure:
+            if isinstance(source, IteratorSource) and source.iterator.keepable:
                 lasting = source.iterator.keys(np.arange(1)) is not None
                 scope = Source.ALWAYS if lasting else object()
+            elif keep_features and isinstance(source, IteratorSource) and source.iterator.augments:
+                raise ValueError(
+                    "keep_features=True needs pictures that come again, and this generator "
+                    "transforms them anew each time: ImageDataGenerator(augment_views=K) fixes K "
+                    "views of each picture."
+                )
             elif keep_features or (isinstance(source, ArraySource) and arrays):
                 scope = object()
         if source is not None:
@@ -329,14 +335,26 @@ class Compiling:
             if scope is not None and scope is not Source.ALWAYS:
                 self._kept.forget(scope)
 
-    def _say_keeping(self, compiled: Compiled) -> None:
-        if not self._says_keeping:
+    def _say_keeping(self, compiled: Compiled, source: Source) -> None:
+        if not self._says_keeping or not compiled.parameters_until(compiled.cut):
+            return
+        changing = isinstance(source, IteratorSource) and source.iterator.augments
+        if source.scope is None and not changing:
             return
         self._says_keeping = False
+        if source.scope is None:
+            note(
+                "every epoch carries each picture through the frozen layers again, because the "
+                "generator transforms it anew; ImageDataGenerator(augment_views=K) fixes K views "
+                "of each picture, which go through them once.",
+                key=object(),
+            )
+            return
         node = compiled.nodes[compiled.cut]
         numbers = int(np.prod(node["output_shape"]))
+        once = source.iterator.what_comes_again if isinstance(source, IteratorSource) else "picture"
         note(
-            f"fit runs the frozen layers, up to {node['name']!r}, once a picture and keeps their "
+            f"fit runs the frozen layers, up to {node['name']!r}, once a {once} and keeps their "
             f"{numbers} numbers; the results are the same (keep_features=False turns it off).",
             key=object(),
         )

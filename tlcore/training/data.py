@@ -31,6 +31,9 @@ class PictureIterator(Protocol):
     n: int
     batch_size: int
     pure: bool
+    augments: bool
+    keepable: bool
+    what_comes_again: str
     value_range: tuple[float, float] | None
     reader: Mapping[str, Any]
     class_indices: Mapping[str, int] | None
@@ -323,7 +326,7 @@ class IteratorSource(Source):
         if self.scope is Source.ALWAYS:
             keys = self.iterator.keys(draw)
         elif self.scope is not None:
-            keys = draw.indices.tolist()
+            keys = list(zip(draw.indices.tolist(), draw.transform_keys(), strict=True))
         return _PictureBatch(self.iterator, draw, self._keys(keys))
 
     def end_pass(self) -> None:

@@ -171,8 +171,8 @@ class Trainer(Compiling):
                 ) as validation_prefix,
                 ExitStack() as stack,
             ):
-                if keep_features is not False and source.scope is not None:
-                    self._say_keeping(compiled)
+                if keep_features is not False:
+                    self._say_keeping(compiled, source)
                 if source.batch_size is not None:  # otherwise it shows with the first batch
                     self._prepare_for(compiled, source.batch_size)
                 if steps is not None:

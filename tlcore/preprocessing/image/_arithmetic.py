@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+    from numpy.typing import NDArray
 
     from tlcore.preprocessing.image._generator import ImageDataGenerator
 
@@ -23,19 +26,51 @@ def own_preprocessing(function: Callable[..., Any] | None) -> str | None:
     return None
 
 
-def is_pure(generator: ImageDataGenerator | None) -> bool:
-    """Whether standardising a picture is a function of the picture alone."""
-    if generator is None:
-        return True
+def _standardizes_simply(generator: ImageDataGenerator) -> bool:
+    """Whether it is by `rescale` and a preprocessing function of tlcore's own alone."""
     function = generator.preprocessing_function
-    return not generator._overridden and (not function or own_preprocessing(function) is not None)
+    return (
+        not generator._overridden
+        and (not function or own_preprocessing(function) is not None)
+        and not (
+            generator.samplewise_center
+            or generator.samplewise_std_normalization
+            or generator.featurewise_center
+            or generator.featurewise_std_normalization
+            or generator.zca_whitening
+        )
+    )
+
+
+def standardization_key(generator: ImageDataGenerator | None) -> tuple[Hashable, ...] | None:
+    """All that decides what `standardize` makes of a picture; None where a user's code does."""
+    if generator is None:
+        return ()
+    function = generator.preprocessing_function
+    name = own_preprocessing(function)
+    if generator._overridden or (function and name is None):
+        return None
+    return (
+        name,
+        float(generator.rescale or 1.0),
+        type(generator.rescale).__name__,
+        bool(generator.samplewise_center),
+        bool(generator.samplewise_std_normalization),
+        _digest(generator.mean if generator.featurewise_center else None),
+        _digest(generator.std if generator.featurewise_std_normalization else None),
+        _digest(generator.zca_whitening_matrix if generator.zca_whitening else None),
+    )
+
+
+def _digest(array: NDArray[Any] | None) -> bytes | None:
+    return None if array is None else sha256(array.tobytes()).digest()
 
 
 def pixel_rule(generator: ImageDataGenerator | None) -> Rule | None:
-    """The arithmetic of `standardize` as a rule that C can run, or None if it is not one."""
+    """What `standardize` makes of a byte as a rule that C can run, or None if it is not one."""
     if generator is None:
         return 1.0, 1.0, -0.0
-    if not is_pure(generator):
+    if not _standardizes_simply(generator):
         return None
     rescale = generator.rescale
     # NumPy multiplies float32 by its own float64 scalars in float64, by Python's in float32.
@@ -50,15 +85,25 @@ def value_range(
     generator: ImageDataGenerator | None, eight_bit: bool
 ) -> tuple[float, float] | None:
     """The lowest and highest value a picture can have after `standardize`, None if unknown."""
-    if not eight_bit or not is_pure(generator):
+    if not eight_bit:
         return None
     low, high = 0.0, 255.0
-    if generator is not None:
-        if generator.preprocessing_function:
-            low, high = -1.0, 1.0
-        if generator.rescale:
-            factor = float(generator.rescale)
-            low, high = min(low * factor, high * factor), max(low * factor, high * factor)
+    if generator is None:
+        return low, high
+    # Splines of a higher order overshoot.
+    if (
+        not _standardizes_simply(generator)
+        or generator._transforms_overridden
+        or (generator._is_random and generator.interpolation_order > 1)
+    ):
+        return None
+    if not generator._only_flips and generator.fill_mode in ("constant", "grid-constant"):
+        low, high = min(low, generator.cval), max(high, generator.cval)
+    if generator.preprocessing_function:
+        low, high = low / 127.5 - 1.0, high / 127.5 - 1.0
+    if generator.rescale:
+        factor = float(generator.rescale)
+        low, high = min(low * factor, high * factor), max(low * factor, high * factor)
     return low, high
 
 
@@ -70,8 +115,11 @@ def reader(
     keep_aspect_ratio: bool = False,
     exif: bool = False,
 ) -> dict[str, Any] | None:
-    """How one more picture is to be read like the others; None if that cannot be said in data."""
-    if not is_pure(generator):
+    """How one more picture is to be read and standardised like the others, without transforms.
+
+    None if that cannot be said in data.
+    """
+    if generator is not None and not _standardizes_simply(generator):
         return None
     function = None if generator is None else generator.preprocessing_function
     # Readers from before `exif` do not have it, and are equal to those that do without.

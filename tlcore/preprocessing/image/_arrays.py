@@ -111,6 +111,7 @@ class NumpyArrayIterator(PictureIterator):
         self.save_prefix = save_prefix
         self.save_format = save_format
         self.image_shape = self.x.shape[1:]
+        self.subset = subset
         super().__init__(len(self.x), batch_size, shuffle, seed, **queue)
 
     @property

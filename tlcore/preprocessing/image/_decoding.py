@@ -233,6 +233,10 @@ def _tiff_bits(img: ImageFile) -> int:
     return sum(bits) if isinstance(bits, tuple) else int(bits)
 
 
+# Pictures so small that more threads than anybody has could decode them at once do not wait.
+_CROWD = 512
+
+
 class _Place:
     """What one picture takes."""
 
@@ -251,7 +255,11 @@ class _Room:
     @contextmanager
     def taken(self, size: int) -> Iterator[None]:
         """Wait until `size` more bytes are below the limit, and count them meanwhile."""
-        place, limit = _Place(size), max_bytes()
+        limit = max_bytes()
+        if limit is None or size * _CROWD <= limit:
+            yield
+            return
+        place = _Place(size)
         with self._changed:
             while limit is not None and self._places and self._total() + size > limit:
                 self._changed.wait(1.0)

@@ -48,5 +48,24 @@ class Draw:
         return [tuple((name, _plain(t[name])) for name in sorted(t)) for t in self.transforms]
 
 
+class Views:
+    """The first `count` transforms that were drawn for each picture; then these again in turn."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._kept: dict[int, list[Transform]] = {}
+        self._turns: dict[int, int] = {}
+
+    def take(self, index: int, drawn: Transform) -> Transform:
+        """The transform of this picture, for which this one has just been drawn."""
+        kept = self._kept.setdefault(index, [])
+        if len(kept) < self.count:
+            kept.append(drawn)
+            return drawn
+        turn = self._turns.get(index, 0)
+        self._turns[index] = turn + 1
+        return kept[turn % self.count]
+
+
 def _plain(value: Any) -> float | None:
     return None if value is None else float(value)

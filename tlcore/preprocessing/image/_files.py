@@ -182,21 +182,18 @@ class FilesIterator(PictureIterator):
         hot[np.arange(len(rows)), self.classes[rows]] = 1
 
     def keys(self, indices: ArrayLike | Draw) -> list[Hashable] | None:
-        """(path, size, mtime in ns, reading parameters) of each picture; None if not `pure`.
+        """(path, stamp, arithmetic, transform) of each picture; None if not `keepable`.
 
         OSError if a picture has gone.
         """
-        if not self.pure:
+        if not self.keepable:
             return None
-        parameters = (*(self.reader or {}).items(), ("dtype", np.dtype(self.dtype).str))
+        arithmetic = self._key_of_arithmetic()
+        draw = self._drawn(indices)
         found: list[Hashable] = []
-        for j in self._drawn(indices).indices:
+        for j, transform in zip(draw.indices, draw.transform_keys(), strict=True):
             path = os.path.abspath(self._filepaths[j])
-            try:
-                status = os.stat(path)
-            except OSError as error:
-                raise unreadable(repr(path), error) from error
-            found.append((path, status.st_size, status.st_mtime_ns, parameters))
+            found.append((path, self._stamp(path), arithmetic, transform))
         return found
 
     def bytes_rule(self) -> Rule | None:
@@ -205,6 +202,7 @@ class FilesIterator(PictureIterator):
             self.color_mode == "grayscale"
             or self.save_to_dir is not None
             or np.dtype(self.dtype) != np.float32
+            or not self._only_flips
             or type(self).load is not PictureIterator.load
         ):
             return None

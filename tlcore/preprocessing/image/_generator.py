@@ -2,35 +2,90 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+import threading
+import warnings
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tlcore.preprocessing.image._arrays import NumpyArrayIterator
 from tlcore.preprocessing.image._dataframe import DataFrameIterator, supported_class_mode
 from tlcore.preprocessing.image._directory import DirectoryIterator
+from tlcore.preprocessing.image._transformations import (
+    apply_affine_transform,
+    apply_channel_shift,
+    brightened,
+    changed,
+    check_channels,
+    check_fill_mode,
+    check_order,
+    flip_axis,
+)
+from tlcore.preprocessing.image._transforming import changing, warn_unfitted
+from tlcore.training._checks import whole
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from numpy.typing import DTypeLike
+    from numpy.typing import DTypeLike, NDArray
+
+    from tlcore.preprocessing.image._draws import Transform
+
+
+# Where `get_random_transform` draws from while an iterator of this thread asks for it.
+_drawing = threading.local()
 
 
 class ImageDataGenerator:
-    """Makes iterators over pictures that are standardised as asked.
+    """Makes iterators over pictures that are randomly transformed and standardised as asked.
+
+    A picture goes through: rotation, shift, shear and zoom in one step; channel shift; flips;
+    brightness; `preprocessing_function`; `rescale`; samplewise, then featurewise centring and
+    division; whitening. float32 pictures are computed in C, with SciPy's and Pillow's numbers.
 
     Args:
+        featurewise_center: subtract the mean of each channel that `fit` found.
+        samplewise_center: subtract the picture's own mean.
+        featurewise_std_normalization: divide by the deviations that `fit` found, + 1e-6; also sets
+            `featurewise_center`.
+        samplewise_std_normalization: divide by the picture's own deviation, + 1e-6; also sets
+            `samplewise_center`.
+        zca_whitening: multiply by the matrix that `fit` found; also sets `featurewise_center`
+            and turns `featurewise_std_normalization` off.
+        zca_epsilon: added to the singular values that whitening divides by.
+        rotation_range: rotate by up to so many degrees either way.
+        width_shift_range, height_shift_range: float: up to this share of the width or height
+            either way if below 1, otherwise pixels; int n: a whole number of pixels below n;
+            list: one of its values, either way. As in Keras 3, what is drawn from
+            `height_shift_range` moves pictures from side to side, and the other up or down.
+        brightness_range: (low, high), the factor of brightness, through 8 bits.
+        shear_range: shear by up to so many degrees either way.
+        zoom_range: (low, high), or a number z for (1 - z, 1 + z); one factor for each
+            direction, above 1 for smaller.
+        channel_shift_range: add one number up to this either way, within the picture's range.
+        fill_mode, cval: what lies beyond the edges, see `apply_affine_transform`.
+        horizontal_flip, vertical_flip: flip every second picture, at random.
         rescale: factor for every pixel, after `preprocessing_function`; None or 0 for none.
         preprocessing_function: called with one picture, float32 (height, width, channels) with
             values 0..255, in the thread that asks for the batch; returns one of the same shape.
-        data_format: "channels_last" or None.
+        data_format: "channels_last" (None) or "channels_first", which the methods of this class
+            take and the iterators do not.
         validation_split: share of the pictures of each class, from 0 to 1, that
             `subset="validation"` takes from the front; `subset="training"` takes the rest.
+        interpolation_order: 0 (nearest pixel) to 5; above 1 needs SciPy (`tlcore[scipy]`).
         dtype: of the batches, float32 if None. Arithmetic is float32 for pictures from files.
+        augment_validation: transform the pictures of `subset="validation"` as well, as Keras does.
+        augment_views: fix so many views of each picture: the first transforms that are drawn for
+            it, which then come again in turn. What a model computes from a view can be kept.
 
-    The other arguments, for augmentation and for standardisation by mean and deviation, must be
-    left at their defaults in this version.
+    Attributes: the arguments by their names, `zoom_range` as [low, high]; `mean`, `std` (both
+    float32, (1, 1, channels)) and `zca_whitening_matrix`, None before `fit`.
 
-    Raises NotImplementedError naming those that are not, ValueError for a bad value.
+    Raises ValueError or TypeError that names a bad argument; warns, as Keras does, where one
+    argument overrides another.
     Source: `keras.src.legacy.preprocessing.image.ImageDataGenerator`.
     """
 
@@ -43,8 +98,8 @@ class ImageDataGenerator:
         zca_whitening: bool = False,
         zca_epsilon: float = 1e-6,
         rotation_range: float = 0,
-        width_shift_range: float | Sequence[int] = 0.0,
-        height_shift_range: float | Sequence[int] = 0.0,
+        width_shift_range: float | Sequence[float] = 0.0,
+        height_shift_range: float | Sequence[float] = 0.0,
         brightness_range: Sequence[float] | None = None,
         shear_range: float = 0.0,
         zoom_range: float | Sequence[float] = 0.0,
@@ -59,29 +114,15 @@ class ImageDataGenerator:
         validation_split: float = 0.0,
         interpolation_order: int = 1,
         dtype: DTypeLike | None = None,
+        *,
+        augment_validation: bool = False,
+        augment_views: int | None = None,
     ) -> None:
-        _refuse_unavailable(
-            featurewise_center=(featurewise_center, False),
-            samplewise_center=(samplewise_center, False),
-            featurewise_std_normalization=(featurewise_std_normalization, False),
-            samplewise_std_normalization=(samplewise_std_normalization, False),
-            zca_whitening=(zca_whitening, False),
-            zca_epsilon=(zca_epsilon, 1e-6),
-            rotation_range=(rotation_range, 0),
-            width_shift_range=(width_shift_range, 0.0),
-            height_shift_range=(height_shift_range, 0.0),
-            brightness_range=(brightness_range, None),
-            shear_range=(shear_range, 0.0),
-            zoom_range=(zoom_range, 0.0),
-            channel_shift_range=(channel_shift_range, 0.0),
-            fill_mode=(fill_mode, "nearest"),
-            cval=(cval, 0.0),
-            horizontal_flip=(horizontal_flip, False),
-            vertical_flip=(vertical_flip, False),
-            interpolation_order=(interpolation_order, 1),
-        )
-        if data_format not in (None, "channels_last"):
-            raise ValueError(f"data_format must be 'channels_last', not {data_format!r}.")
+        if data_format not in (None, "channels_last", "channels_first"):
+            raise ValueError(
+                '`data_format` should be `"channels_last"` (channel after row and column) or '
+                f'`"channels_first"` (channel before row and column). Received: {data_format!r}'
+            )
         if preprocessing_function is not None and not callable(preprocessing_function):
             raise TypeError(
                 f"preprocessing_function must be callable, not {preprocessing_function!r}."
@@ -90,26 +131,334 @@ class ImageDataGenerator:
             raise ValueError(
                 f"validation_split must be strictly between 0 and 1, not {validation_split!r}."
             )
+        for name, value in (
+            ("zca_epsilon", zca_epsilon),
+            ("rotation_range", rotation_range),
+            ("shear_range", shear_range),
+            ("channel_shift_range", channel_shift_range),
+            ("cval", cval),
+        ):
+            _check_number(name, value)
+        self.featurewise_center = featurewise_center
+        self.samplewise_center = samplewise_center
+        self.featurewise_std_normalization = featurewise_std_normalization
+        self.samplewise_std_normalization = samplewise_std_normalization
+        self.zca_whitening = zca_whitening
+        self.zca_epsilon = zca_epsilon
+        self.rotation_range = rotation_range
+        self.width_shift_range = _check_shift("width_shift_range", width_shift_range)
+        self.height_shift_range = _check_shift("height_shift_range", height_shift_range)
+        self.brightness_range = _check_brightness(brightness_range)
+        self.shear_range = shear_range
+        self.zoom_range = _low_and_high(zoom_range)
+        self.channel_shift_range = channel_shift_range
+        self.fill_mode = check_fill_mode(fill_mode)
+        self.cval = cval
+        self.horizontal_flip = horizontal_flip
+        self.vertical_flip = vertical_flip
         self.rescale = rescale
         self.preprocessing_function = preprocessing_function
-        self.data_format = "channels_last"
+        self.data_format = data_format or "channels_last"
+        self.interpolation_order = check_order("interpolation_order", interpolation_order)
         self.dtype: DTypeLike = "float32" if dtype is None else dtype
-        self.row_axis, self.col_axis, self.channel_axis = 1, 2, 3
+        self.row_axis, self.col_axis, self.channel_axis = (
+            (2, 3, 1) if self.data_format == "channels_first" else (1, 2, 3)
+        )
         self._validation_split = validation_split
+        self.augment_validation = augment_validation
+        self.augment_views: int | None = None
+        if augment_views is not None:
+            self.augment_views = whole("ImageDataGenerator", "augment_views", augment_views, 1)
+        self.mean: NDArray[Any] | None = None
+        self.std: NDArray[Any] | None = None
+        self.zca_whitening_matrix: NDArray[Any] | None = None
+        # Given values are compared, not those that an earlier line has set: as Keras warns.
+        if zca_whitening:
+            self._imply("zca_whitening", "featurewise_center", featurewise_center, True)
+            self._imply(
+                "zca_whitening",
+                "featurewise_std_normalization",
+                featurewise_std_normalization,
+                False,
+            )
+        if featurewise_std_normalization:
+            self._imply(
+                "featurewise_std_normalization", "featurewise_center", featurewise_center, True
+            )
+        if samplewise_std_normalization:
+            self._imply(
+                "samplewise_std_normalization", "samplewise_center", samplewise_center, True
+            )
+
+    def _imply(self, argument: str, name: str, given: bool, implied: bool) -> None:
+        if bool(given) != implied:
+            setattr(self, name, implied)
+            warnings.warn(
+                f"This ImageDataGenerator specifies `{argument}`, which overrides setting of "
+                f"`{name}`.",
+                stacklevel=3,
+            )
+
+    def _has_own(self, *methods: str) -> bool:
+        return any(
+            getattr(getattr(self, name), "__func__", None) is not getattr(ImageDataGenerator, name)
+            for name in methods
+        )
 
     @property
     def _overridden(self) -> bool:
         """Whether a subclass, or a function set on this generator, standardises in its own way."""
-        mine = getattr(self.standardize, "__func__", None)
-        return mine is not ImageDataGenerator.standardize
+        return self._has_own("standardize")
+
+    @property
+    def _transforms_overridden(self) -> bool:
+        """The same for transforms."""
+        return self._has_own("get_random_transform", "apply_transform")
+
+    @property
+    def _only_flips(self) -> bool:
+        """Whether no transform does more than flip."""
+        return not (
+            self._transforms_overridden
+            or self.rotation_range
+            or np.any(self.width_shift_range)
+            or np.any(self.height_shift_range)
+            or self.shear_range
+            or tuple(self.zoom_range) != (1, 1)
+            or self.channel_shift_range
+            or self.brightness_range is not None
+        )
+
+    @property
+    def _is_random(self) -> bool:
+        """Whether a transform may change a picture."""
+        return bool(not self._only_flips or self.horizontal_flip or self.vertical_flip)
+
+    def _augments(self, subset: str | None) -> bool:
+        """Whether pictures of this subset are transformed."""
+        return self._is_random and (self.augment_validation or subset != "validation")
+
+    @property
+    def _moving(self) -> dict[str, Any]:
+        """The arguments of `_core.transform_picture` that go with a matrix."""
+        return {
+            "order": self.interpolation_order,
+            "fill_mode": self.fill_mode,
+            "cval": float(self.cval),
+        }
 
     def standardize(self, x: Any) -> Any:
-        """`preprocessing_function`, then `rescale`, on one picture or a batch; may change `x`."""
+        """One picture or a batch, standardised: changed in place where its type allows.
+
+        `preprocessing_function`, `rescale`, samplewise, featurewise, whitening, as far as they are
+        on. Warns where `fit` was needed and has not been called.
+        """
         if self.preprocessing_function:
             x = self.preprocessing_function(x)
         if self.rescale:
             x *= self.rescale
+        if self.samplewise_center:
+            x -= np.mean(x, keepdims=True)
+        if self.samplewise_std_normalization:
+            x /= np.std(x, keepdims=True) + 1e-6
+        if self.featurewise_center:
+            if self.mean is None:
+                warn_unfitted("featurewise_center")
+            else:
+                x -= self.mean
+        if self.featurewise_std_normalization:
+            if self.std is None:
+                warn_unfitted("featurewise_std_normalization")
+            else:
+                x /= self.std + 1e-6
+        if self.zca_whitening:
+            if self.zca_whitening_matrix is None:
+                warn_unfitted("zca_whitening")
+            else:
+                flat = x.reshape(-1, math.prod(x.shape[-3:]))
+                x = np.reshape(flat @ self.zca_whitening_matrix, x.shape)
         return x
+
+    def get_random_transform(
+        self, img_shape: Sequence[int], seed: int | None = None
+    ) -> dict[str, Any]:
+        """A random transform for a picture of this shape, as `apply_transform` takes it.
+
+        Draws from NumPy's global generator; with a `seed` from one of its own, which gives what
+        Keras gets by seeding the global one.
+
+        Returns theta (degrees), tx, ty (pixels), shear (degrees), zx, zy, flip_horizontal,
+        flip_vertical, channel_shift_intensity and brightness (both None if off).
+        """
+        rng: Any = getattr(_drawing, "rng", None) or np.random
+        if seed is not None:
+            rng = np.random.RandomState(seed)
+        return self._draw_transform(rng, img_shape)
+
+    def _drawn_by_user(
+        self, rng: np.random.RandomState, img_shape: Sequence[int]
+    ) -> dict[str, Any]:
+        """What an own `get_random_transform` draws; where it calls this class's, that is `rng`."""
+        _drawing.rng = rng
+        try:
+            return self.get_random_transform(img_shape)
+        finally:
+            _drawing.rng = None
+
+    def _draw_transform(self, rng: Any, img_shape: Sequence[int]) -> dict[str, Any]:
+        """`get_random_transform` from a RandomState, or from the module `numpy.random`."""
+        theta: Any = 0
+        if self.rotation_range:
+            theta = rng.uniform(-self.rotation_range, self.rotation_range)
+        tx = _draw_shift(rng, self.height_shift_range, img_shape[self.row_axis - 1])
+        ty = _draw_shift(rng, self.width_shift_range, img_shape[self.col_axis - 1])
+        shear: Any = 0
+        if self.shear_range:
+            shear = rng.uniform(-self.shear_range, self.shear_range)
+        zx: Any = 1
+        zy: Any = 1
+        low, high = self.zoom_range
+        if not (low == 1 and high == 1):
+            zx, zy = rng.uniform(low, high, 2)
+        # Both are drawn always: what is drawn next must not depend on what is on.
+        flip_horizontal = (rng.random_sample() < 0.5) * self.horizontal_flip
+        flip_vertical = (rng.random_sample() < 0.5) * self.vertical_flip
+        intensity = brightness = None
+        if self.channel_shift_range != 0:
+            intensity = rng.uniform(-self.channel_shift_range, self.channel_shift_range)
+        if self.brightness_range is not None:
+            brightness = rng.uniform(self.brightness_range[0], self.brightness_range[1])
+        return {
+            "theta": theta,
+            "tx": tx,
+            "ty": ty,
+            "shear": shear,
+            "zx": zx,
+            "zy": zy,
+            "flip_horizontal": flip_horizontal,
+            "flip_vertical": flip_vertical,
+            "channel_shift_intensity": intensity,
+            "brightness": brightness,
+        }
+
+    def _draw_transforms(
+        self, rng: np.random.RandomState, img_shape: Sequence[int], count: int
+    ) -> list[Transform]:
+        """The transforms of a batch, drawn from `rng` as Keras draws them from its generator."""
+        if not self._is_random:
+            rng.random_sample(2 * count)  # for the flips that are off
+            return []
+        if self._has_own("get_random_transform"):
+            return [self._drawn_by_user(rng, img_shape) for _ in range(count)]
+        return [self._draw_transform(rng, img_shape) for _ in range(count)]
+
+    def apply_transform(self, x: Any, transform_parameters: Mapping[str, Any]) -> Any:
+        """One picture (3 dimensions) transformed as `get_random_transform` says; same shape.
+
+        What is not in `transform_parameters` is off. Returns `x` itself if nothing is on. float32
+        pictures stay so; others become what NumPy makes of them.
+        """
+        x = np.asarray(x)
+        row, col, channel = self.row_axis - 1, self.col_axis - 1, self.channel_axis - 1
+        get = transform_parameters.get
+        intensity, brightness = get("channel_shift_intensity"), get("brightness")
+        if x.dtype == np.float32 and x.ndim == 3 and x.size and self.interpolation_order <= 1:
+            if brightness is not None:
+                check_channels(x, channel)
+            arguments = changing(transform_parameters, x.shape[row], x.shape[col], self._moving)
+            return changed(x, channel, **arguments) if arguments else x
+        x = apply_affine_transform(
+            x,
+            get("theta", 0),
+            get("tx", 0),
+            get("ty", 0),
+            get("shear", 0),
+            get("zx", 1),
+            get("zy", 1),
+            row_axis=row,
+            col_axis=col,
+            channel_axis=channel,
+            fill_mode=self.fill_mode,
+            cval=self.cval,
+            order=self.interpolation_order,
+        )
+        if intensity is not None:
+            x = apply_channel_shift(x, intensity, channel)
+        if get("flip_horizontal", False):
+            x = flip_axis(x, col)
+        if get("flip_vertical", False):
+            x = flip_axis(x, row)
+        if brightness is not None:
+            x = brightened(x, brightness, False, channel)
+        return x
+
+    def random_transform(self, x: Any, seed: int | None = None) -> Any:
+        """One picture (3 dimensions), randomly transformed. See `get_random_transform`."""
+        return self.apply_transform(x, self.get_random_transform(x.shape, seed))
+
+    def fit(self, x: Any, augment: bool = False, rounds: int = 1, seed: int | None = None) -> None:
+        """Find what featurewise standardisation and whitening need from sample pictures.
+
+        Sets `mean` and `std`, one number a channel, and `zca_whitening_matrix` (a float32 square
+        whose side is height * width * channels), as far as they are on.
+
+        Args:
+            x: pictures, 4 dimensions, converted to `dtype`; `rescale` is applied first.
+            augment: take `rounds` random transforms of every picture instead of the pictures.
+            seed: of these. NumPy's global generator is used without one, and not touched with one.
+
+        Raises ValueError for another number of dimensions or no pictures. Warns if there are not
+        1, 3 or 4 channels.
+        """
+        x = np.array(x, dtype=self.dtype)
+        if x.ndim != 4:
+            raise ValueError(
+                f"Input to `.fit()` should have rank 4. Got array with shape: {x.shape}"
+            )
+        if len(x) == 0:
+            raise ValueError("Input to `.fit()` holds no pictures.")
+        if x.shape[self.channel_axis] not in (1, 3, 4):
+            warnings.warn(
+                "Expected input to be images (as Numpy array) following the data format "
+                f'convention "{self.data_format}" (channels on axis {self.channel_axis}), i.e. '
+                f"expected either 1, 3 or 4 channels on axis {self.channel_axis}. However, it "
+                f"was passed an array with shape {x.shape} "
+                f"({x.shape[self.channel_axis]} channels).",
+                stacklevel=2,
+            )
+        if self.rescale:
+            x *= self.rescale
+        if augment:
+            x = self._augmented(x, rounds, seed)
+        axes = (0, self.row_axis, self.col_axis)
+        shape = [1, 1, 1]
+        shape[self.channel_axis - 1] = x.shape[self.channel_axis]
+        if self.featurewise_center:
+            self.mean = np.reshape(np.mean(x, axis=axes), shape)
+            x -= self.mean
+        if self.featurewise_std_normalization:
+            self.std = np.reshape(np.std(x, axis=axes), shape)
+            x /= self.std + 1e-6
+        if self.zca_whitening:
+            flat = np.reshape(x, (len(x), -1))
+            u, s, _ = np.linalg.svd(flat.T, full_matrices=False)
+            s_inv = np.sqrt(len(x)) / (s + self.zca_epsilon)
+            self.zca_whitening_matrix = (u * s_inv).dot(u.T)
+
+    def _augmented(self, x: NDArray[Any], rounds: int, seed: int | None) -> NDArray[Any]:
+        rng = np.random if seed is None else np.random.RandomState(seed)
+        own = self._has_own("random_transform", "get_random_transform")
+        if own and seed is not None:
+            np.random.seed(seed)  # the only generator that code of the user's own can draw from
+        augmented = np.zeros((rounds * len(x), *x.shape[1:]), dtype=self.dtype)
+        for i in range(len(augmented)):
+            picture = x[i % len(x)]
+            if own:
+                augmented[i] = self.random_transform(picture)
+            else:
+                drawn = self._draw_transform(rng, picture.shape)
+                augmented[i] = self.apply_transform(picture, drawn)
+        return augmented
 
     def flow(
         self,
@@ -257,18 +606,61 @@ class ImageDataGenerator:
         )
 
 
-def _refuse_unavailable(**given: tuple[Any, Any]) -> None:
-    """One error for every argument (value, default) that is not at its default."""
-    names = [name for name, (value, default) in given.items() if not _is_default(value, default)]
-    if names:
-        raise NotImplementedError(
-            f"ImageDataGenerator: augmentation and standardisation are not available yet in this "
-            f"version of tlcore, so {', '.join(names)} must be left at the default."
-        )
+def _draw_shift(rng: Any, limit: Any, size: int) -> Any:
+    """Pixels to shift by along an axis of this size."""
+    if not limit:
+        return 0
+    try:
+        # ValueError for a float, after which nothing has been drawn.
+        shift = rng.choice(limit)
+        shift *= rng.choice([-1, 1])
+    except ValueError:
+        shift = rng.uniform(-limit, limit)
+    if np.max(limit) < 1:
+        shift *= size
+    return shift
 
 
-def _is_default(value: Any, default: Any) -> bool:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (numbers.Real, np.bool_)) and bool(np.isfinite(float(value)))
+
+
+def _check_number(name: str, value: Any) -> None:
+    # None is off, as 0 is, for what is asked whether it is true.
+    if value is None and name in ("rotation_range", "shear_range"):
+        return
+    if not _is_number(value):
+        raise ValueError(f"{name} must be a finite number, not {value!r}.")
+
+
+def _check_shift(name: str, value: Any) -> Any:
+    if value is None or _is_number(value):
+        return value
+    is_list = isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value) == 1
+    if is_list and all(map(_is_number, value)):
+        return value.tolist() if isinstance(value, np.ndarray) else value
+    raise ValueError(f"{name} must be a number or a list of numbers, not {value!r}.")
+
+
+def _check_brightness(value: Any) -> Any:
     if value is None:
-        return not default
-    # Only scalars can equal a default; a list or an array may not be compared.
-    return isinstance(value, (bool, int, float, str)) and bool(value == default)
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) != 2 or not all(map(_is_number, value)):
+        raise ValueError(
+            f"`brightness_range should be tuple or list of two floats. Received: {value}"
+        )
+    return value
+
+
+def _low_and_high(zoom_range: Any) -> list[Any]:
+    if _is_number(zoom_range):
+        return [1 - zoom_range, 1 + zoom_range]
+    if (
+        isinstance(zoom_range, (list, tuple, np.ndarray))
+        and len(zoom_range) == 2
+        and all(map(_is_number, zoom_range))
+    ):
+        return [zoom_range[0], zoom_range[1]]
+    raise ValueError(
+        f"`zoom_range` should be a float or a tuple or list of two floats. Received: {zoom_range!r}"
+    )

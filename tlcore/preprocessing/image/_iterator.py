@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.preprocessing.image._arithmetic import Rule, is_pure
-from tlcore.preprocessing.image._draws import Draw, Indices, Transform
+from tlcore.preprocessing.image._arithmetic import Rule, standardization_key
+from tlcore.preprocessing.image._draws import Draw, Indices, Transform, Views
 from tlcore.preprocessing.image._job import PicturesJob
 from tlcore.preprocessing.image._pictures import array_to_img, write_picture
 from tlcore.preprocessing.image._reading import ReadAhead, Reading
 from tlcore.training._checks import note_idle_workers, whole
 from tlcore.utils.locks import new_rlock
+from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable
@@ -187,12 +188,23 @@ class PictureIterator(Iterator):
     save_to_dir: str | os.PathLike[str] | None
     save_prefix: str
     save_format: str
+    subset: str | None
 
     def __init__(
         self, n: int, batch_size: int, shuffle: bool, seed: int | None, **queue: Any
     ) -> None:
         super().__init__(n, batch_size, shuffle, seed, **queue)
         self._ahead = ReadAhead()
+        generator = self.image_data_generator
+        self._views: Views | None = None
+        if generator is not None and generator.augment_views is not None:
+            self._views = Views(generator.augment_views)
+        if generator is not None and generator._is_random and not self.augments:
+            note(
+                "pictures of subset='validation' are not transformed at random (Keras transforms "
+                "them too): ImageDataGenerator(augment_validation=True) does as Keras does",
+                key="validation is not augmented",
+            )
 
     def draw_batch(self, i: int) -> Draw:
         """The books and draws of `[i]`, no reading. ValueError if there is no such batch."""
@@ -261,10 +273,55 @@ class PictureIterator(Iterator):
     def pure(self) -> bool:
         """Whether pixels depend on the index alone, so that what is computed from them can be kept.
 
-        False for a preprocessing function that is not tlcore's own, and with `save_to_dir`, which
-        asks for every batch to be read.
+        False for random transformations, for a preprocessing function that is not tlcore's own,
+        and with `save_to_dir`, which asks for every batch to be read.
         """
-        return self.save_to_dir is None and is_pure(self.image_data_generator)
+        return not self.augments and self._is_plain
+
+    @property
+    def augments(self) -> bool:
+        """Whether pictures are transformed at random."""
+        generator = self.image_data_generator
+        return generator is not None and generator._augments(self.subset)
+
+    @property
+    def keepable(self) -> bool:
+        """Whether what is computed from pictures can be kept under `keys` and is found again.
+
+        So it is where they are `pure`, where flips are all that is random (two or four versions
+        of each picture), and where `augment_views` limits how many there are.
+        """
+        return self._is_plain and (not self.augments or self._only_flips or self._views is not None)
+
+    @property
+    def _only_flips(self) -> bool:
+        """Whether pictures are flipped and no more, if anything."""
+        generator = self.image_data_generator
+        return generator is None or not self.augments or generator._only_flips
+
+    @property
+    def what_comes_again(self) -> str:
+        """In words, what `keys` tells apart."""
+        if self._views is not None:
+            return f"picture and view (augment_views={self._views.count})"
+        return "picture and flip" if self.augments else "picture"
+
+    @property
+    def _is_plain(self) -> bool:
+        return (
+            self.save_to_dir is None and standardization_key(self.image_data_generator) is not None
+        )
+
+    def _key_of_arithmetic(self) -> tuple[Hashable, ...]:
+        """What of a key tells how pixels become numbers, transforms apart."""
+        generator = self.image_data_generator
+        key: tuple[Hashable, ...] = (
+            np.dtype(self.dtype).str,
+            standardization_key(generator),
+        )
+        if generator is not None and not self._only_flips:
+            key += (generator.interpolation_order, generator.fill_mode, float(generator.cval))
+        return key
 
     def _pixels(self, j: int) -> NDArray[Any]:
         """Sample `j` as it is stored, (height, width, channels); any thread may ask for it."""
@@ -276,12 +333,6 @@ class PictureIterator(Iterator):
 
     def _remark(self, draw: Draw) -> None:
         """Say what is unusual about pictures that have been read, and was not said before."""
-
-    def _changed(self, pixels: NDArray[Any], transform: Transform | None) -> NDArray[Any]:
-        """What Python code makes of a picture: transformed, then standardised."""
-        x = pixels.astype(self._arithmetic_dtype)
-        generator = self.image_data_generator
-        return x if generator is None else generator.standardize(x)
 
     @property
     def _arithmetic_dtype(self) -> DTypeLike:
@@ -303,17 +354,22 @@ class PictureIterator(Iterator):
         return checked.astype(np.intp, copy=False)
 
     def _draw(self, indices: Indices) -> Draw:
-        """Make the draws that Keras makes for a batch."""
-        if self.image_data_generator is not None:
-            # Two a picture, for flips that are off: the next permutation comes after them.
-            self._rng.random_sample(2 * len(indices))
+        """Make the draws that Keras makes for a batch, also those that come to nothing."""
+        transforms: tuple[Transform, ...] | None = None
+        generator = self.image_data_generator
+        if generator is not None:
+            drawn = generator._draw_transforms(self._rng, self.image_shape, len(indices))
+            if self.augments and self._views is not None:
+                transforms = tuple(map(self._views.take, indices.tolist(), drawn))
+            elif self.augments:
+                transforms = tuple(drawn)
         names: tuple[str, ...] = ()
         if self.save_to_dir is not None:
             names = tuple(
                 f"{self.save_prefix}_{j}_{self._rng.randint(self._hash_limit)}.{self.save_format}"
                 for j in indices
             )
-        return Draw(indices, None, names)
+        return Draw(indices, transforms, names)
 
     def _save(self, draw: Draw, batch: NDArray[Any]) -> None:
         """Write the pictures of a batch, where that is asked for."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore import _core
-from tlcore.preprocessing.image._arithmetic import pixel_rule
 from tlcore.preprocessing.image._reading import submit
+from tlcore.preprocessing.image._transforming import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,9 @@ class PicturesJob:
     def begin(self) -> list[Future[Any]]:
         """Hand the pictures to the crew; whoever is free takes the next one."""
         size = len(self._draw)
-        self._rule = pixel_rule(self._iterator.image_data_generator)
+        self._transformer = Transformer(
+            self._iterator.image_data_generator, self._iterator._arithmetic_dtype
+        )
         self._dst = np.empty(self._shape, dtype=self._dtype)
         self._made: list[NDArray[Any] | Exception | None] = [None] * size
         self._stopped = False
@@ -66,18 +68,19 @@ class PicturesJob:
     def _make(self, row: int) -> NDArray[Any] | None:
         """A picture to its place, or returned if more is to come."""
         pixels = self._iterator._held_pixels(int(self._draw.indices[row]), self._keep)
-        if self._raw:
-            _core.pixels_pack(self._dst[row], pixels)
-            return None
-        if (
-            self._rule is not None
-            and self._draw.transform(row) is None
-            and pixels.dtype == np.uint8
-            and self._dtype == np.float32
-        ):
-            _core.pixels_to_float(self._dst[row], pixels, *self._rule)
+        if self._raw or self._transformer.runs_in_c:
+            self._finish(row, pixels)
             return None
         return pixels
+
+    def _finish(self, row: int, pixels: NDArray[Any]) -> None:
+        dst, transform = self._dst[row], self._draw.transform(row)
+        if self._raw or self._dtype != np.uint8:
+            self._transformer.apply(dst, pixels, transform)
+            return
+        x = np.empty(dst.shape, np.float32)  # Keras computes in it
+        self._transformer.apply(x, pixels, transform)
+        dst[...] = x
 
     def finish(self) -> NDArray[Any]:
         """The batch, once the crew is done. Raises what the first bad picture raised."""
@@ -85,7 +88,7 @@ class PicturesJob:
             if isinstance(made, Exception):
                 raise made
             if made is not None:
-                self._dst[row] = self._iterator._changed(made, self._draw.transform(row))
+                self._finish(row, made)
         self._iterator._remark(self._draw)
         self._iterator._save(self._draw, self._dst)
         return self._dst

@@ -1,0 +1,193 @@
+"""From a decoded picture to the one that a network sees: one call of C where that is possible."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tlcore import _core
+from tlcore.preprocessing.image._arithmetic import own_preprocessing
+from tlcore.preprocessing.image._transformations import affine_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from tlcore.preprocessing.image._generator import ImageDataGenerator
+
+
+class Transformer:
+    """What a generator does to each picture of a batch: transforms it, then standardises it.
+
+    It holds what the generator says when it is made, which takes microseconds: make one for every
+    batch, since a program may call the generator's `fit` or set its attributes in between. It may
+    then be used by any number of threads at once.
+
+    Attributes:
+        identity: nothing random is on: every transform leaves a picture as it is.
+        flips_only: no transform does more than flip, so that bytes can stay bytes.
+        runs_in_c: `apply` is one call of C without the GIL. Otherwise it runs Python code that may
+            be the user's, neither thread-safe nor free of randomness: to be called from the
+            thread that asks for the batch.
+
+    Args:
+        generator: None for pictures as they are.
+        arithmetic_dtype: what Keras computes in: float32 for files, the iterator's dtype for
+            arrays. In C only float32.
+    """
+
+    def __init__(
+        self, generator: ImageDataGenerator | None, arithmetic_dtype: DTypeLike = "float32"
+    ) -> None:
+        self._generator = generator
+        self._dtype = np.dtype(arithmetic_dtype)
+        self._moving: dict[str, Any] = {}
+        standardize: dict[str, Any] | None = {}
+        transforms_in_c = True
+        self.identity = self.flips_only = generator is None
+        if generator is not None:
+            self.identity = not generator._is_random
+            self.flips_only = generator._only_flips
+            self._moving = generator._moving
+            standardize = standardizing(generator)
+            transforms_in_c = (
+                generator.data_format == "channels_last"
+                and not generator._transforms_overridden
+                and generator.interpolation_order <= 1
+            )
+        self._standardize = standardize or {}
+        self.runs_in_c = (
+            standardize is not None
+            and (transforms_in_c or self.identity)
+            and self._dtype == np.float32
+        )
+
+    def apply(
+        self, dst: NDArray[Any], src: NDArray[Any], transform: Mapping[str, Any] | None = None
+    ) -> None:
+        """`dst` = `src` (height, width, channels), transformed and standardised.
+
+        Args:
+            dst: same shape, contiguous, not overlapping `src`. If it is uint8, `src` must be too,
+                and is flipped and no more: only with `flips_only`.
+            src: uint8, also with gaps between its pixels as `image_pixels` shows them, or float32;
+                other types are converted first.
+            transform: what `get_random_transform` returned; None to standardise alone.
+        """
+        if dst.dtype == np.uint8:
+            _core.transform_picture(dst, src, **flipping(transform or {}))
+            return
+        if not self.runs_in_c:
+            x = src.astype(self._dtype)
+            generator = self._generator
+            if generator is not None:
+                if transform is not None:
+                    x = generator.apply_transform(x, transform)
+                x = generator.standardize(x)
+            dst[...] = x
+            return
+        arguments = self._standardize
+        if transform is not None:
+            changes = changing(transform, src.shape[0], src.shape[1], self._moving)
+            arguments = {**changes, **arguments}
+        if src.dtype not in (np.uint8, np.float32):
+            src = src.astype(np.float32)
+        out = dst if dst.dtype == np.float32 else np.empty(dst.shape, np.float32)
+        _core.transform_picture(out, src, **arguments)
+        if out is not dst:
+            dst[...] = out
+
+
+def flipping(transform: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `_core.transform_picture` for the flips of a transform."""
+    flips = {}
+    if transform.get("flip_horizontal", False):
+        flips["flip_cols"] = True
+    if transform.get("flip_vertical", False):
+        flips["flip_rows"] = True
+    return flips
+
+
+def changing(
+    transform: Mapping[str, Any], height: int, width: int, moving: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments for a transform; `moving` holds order, fill_mode and cval."""
+    arguments: dict[str, Any] = flipping(transform)
+    matrix = affine_matrix(
+        transform.get("theta", 0),
+        transform.get("tx", 0),
+        transform.get("ty", 0),
+        transform.get("shear", 0),
+        transform.get("zx", 1),
+        transform.get("zy", 1),
+        height,
+        width,
+    )
+    if matrix is not None:
+        arguments.update(moving, matrix=matrix)
+    if transform.get("channel_shift_intensity") is not None:
+        arguments["channel_shift"] = transform["channel_shift_intensity"]
+    if transform.get("brightness") is not None:
+        arguments["brightness"] = transform["brightness"]
+    return arguments
+
+
+def standardizing(generator: ImageDataGenerator) -> dict[str, Any] | None:
+    """The arguments that do what `generator.standardize` does; None if they cannot.
+
+    Warns where the generator would need a `fit` first, as `standardize` does.
+    """
+    arguments: dict[str, Any] = {}
+    function, rescale = generator.preprocessing_function, generator.rescale
+    # NumPy multiplies float32 by its own float64 scalars in float64, by Python's in float32.
+    if (
+        generator._overridden
+        or generator.zca_whitening
+        or (rescale is not None and type(rescale) not in (bool, int, float))
+    ):
+        return None
+    if function:
+        if own_preprocessing(function) is None:
+            return None
+        arguments.update(divide=127.5, offset=-1.0)
+    if rescale:
+        arguments["rescale" if function else "scale"] = float(rescale)
+    if generator.samplewise_center:
+        arguments["samplewise_center"] = True
+    if generator.samplewise_std_normalization:
+        arguments["samplewise_std"] = True
+    if generator.featurewise_center:
+        if generator.mean is None:
+            warn_unfitted("featurewise_center")
+        elif not _is_fitted(generator.mean):
+            return None
+        else:
+            arguments["mean"] = generator.mean.ravel()
+    if generator.featurewise_std_normalization:
+        if generator.std is None:
+            warn_unfitted("featurewise_std_normalization")
+        elif not _is_fitted(generator.std):
+            return None
+        else:
+            arguments["divisor"] = generator.std.ravel() + 1e-6
+    return arguments
+
+
+def _is_fitted(value: Any) -> bool:
+    """Whether it is what `fit` makes: float32, one number a channel."""
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype == np.float32
+        and value.shape == (1, 1, value.size)
+    )
+
+
+def warn_unfitted(argument: str) -> None:
+    warnings.warn(
+        f"This ImageDataGenerator specifies `{argument}`, but it hasn't been fit on any training "
+        "data. Fit it first by calling `.fit(numpy_data)`.",
+        stacklevel=3,
+    )
