@@ -66,7 +66,7 @@ notebooks: build ## execute the notebooks in place
 # tf-keras without its dependencies: they would put the CUDA build over tensorflow-cpu.
 .venv/parity/tools:
 	$(PYTHON) -m venv .venv/parity
-	.venv/parity/bin/pip install -q tensorflow-cpu keras ai-edge-litert scikit-learn scipy pytest
+	.venv/parity/bin/pip install -q tensorflow-cpu keras ai-edge-litert scikit-learn scipy pandas pytest
 	.venv/parity/bin/pip install -q --no-deps tf-keras
 	@touch $@
 

@@ -82,6 +82,14 @@ def test_columns_of_arrays(folder: Path) -> None:
     assert y[1].tolist() == ["cat", "dog"]
 
 
+def test_weights_of_pictures_that_are_their_own_targets(folder: Path) -> None:
+    iterator = flow(folder, table(weight=range(10)), class_mode="input", weight_col="weight")
+    x, y, weights = iterator[2]
+    np.testing.assert_array_equal(x, y)
+    assert weights.tolist() == [8, 9]
+    assert not np.shares_memory(x, y)
+
+
 def test_several_classes_a_picture(folder: Path) -> None:
     tags = [["a"], ("b", "a"), "c", [], ["c", "b"], "a", ["z"], "b", "z", ["a", "z"]]
     x, y = flow(folder, table(tags=tags), y_col="tags", batch_size=10)[0]

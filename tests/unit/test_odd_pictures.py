@@ -6,6 +6,7 @@ nowhere, names beyond ASCII, and the extensions that Keras passes over.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -23,7 +24,7 @@ from PIL import Image, ImageOps
 
 import tlcore
 from tlcore.preprocessing import image
-from tlcore.preprocessing.image import _headers, _pictures
+from tlcore.preprocessing.image import _headers, _pictures, _reading
 from tlcore.utils import notes
 
 ORIENTATION = 0x0112
@@ -132,6 +133,7 @@ def test_each_is_read_and_said_once(
     mode, words = READ[name]
     alone = one_class(odd, name)
     iterator = flow(alone, color_mode=mode)
+    iterator.keep_decoded = False
     x, _ = iterator[0]
     iterator[0]
     with Image.open(alone / "class" / name) as img:
@@ -290,9 +292,12 @@ def test_ctrl_c_ends_the_check(damaged: Path, monkeypatch: pytest.MonkeyPatch) -
     finally:
         signal.signal(signal.SIGINT, before)
         gate.set()
-    monkeypatch.setattr(_pictures, "_read_bytes", known)
-    assert flow(damaged, on_error="skip").n == 16
+    idle = threading.Barrier(tlcore.get_num_threads() + 1)
+    for _ in range(tlcore.get_num_threads()):
+        _reading.submit(idle.wait, 60)
+    idle.wait(60)
     assert len(read) <= tlcore.get_num_threads()
+    assert flow(damaged, on_error="skip").n == 16
 
 
 # --- EXIF -----------------------------------------------------------------------------------------
@@ -376,6 +381,7 @@ def test_a_model_reads_as_its_pictures_were_read(tmp_path: Path) -> None:
 def test_orientation_is_pillows_or_upright() -> None:
     """Hostile tags: an orientation that Pillow finds too, or upright; never an exception."""
     rng = np.random.default_rng(0)
+    pairs: set[Any] = set()
     for order in "<>":
         head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
         for value in (0, 1, 6, 8, 9, 65_535):
@@ -385,16 +391,30 @@ def test_orientation_is_pillows_or_upright() -> None:
                 expected = value if count and 1 <= value <= 8 else 1
                 assert _headers.orientation(data) == expected
                 assert _headers.orientation(b"Exif\0\0" + data) == expected
-        good = bytearray(
-            head + struct.pack(order + "H", 1) + entry[:8] + struct.pack(order + "H", 6)
-        )
+        for kind, values in ((4, 1), (3, 2), (3, 0)):
+            entry = struct.pack(order + "HHIH2x", ORIENTATION, kind, values, 6)
+            assert _headers.orientation(head + struct.pack(order + "H", 1) + entry) == 1
+        entry = struct.pack(order + "HHIH2x", ORIENTATION, 3, 1, 6)
+        good = head + struct.pack(order + "H", 1) + entry
+        compared = 0
         for _ in range(3000):
-            harmed = bytearray(good + bytes(rng.integers(0, 40)))
+            harmed = bytearray(good + bytes(int(rng.integers(0, 40))))
             for at in rng.integers(0, len(harmed), rng.integers(1, 4)):
                 harmed[at] = rng.integers(0, 256)
-            assert 1 <= _headers.orientation(bytes(harmed)) <= 8
+            found = _headers.orientation(bytes(harmed))
+            assert 1 <= found <= 8
+            with contextlib.suppress(Exception):  # and warnings, which are errors here
+                exif = Image.Exif()
+                exif.load(b"Exif\0\0" + bytes(harmed))
+                theirs = exif.get(ORIENTATION, 1)
+                compared += 1
+                if found != 1 or (isinstance(theirs, int) and 2 <= theirs <= 8):
+                    pairs.add((found, theirs))
+        assert compared > 500
         for end in range(len(good)):
-            assert _headers.orientation(bytes(good[:end])) == 1
+            assert _headers.orientation(good[:end]) == 1
+    assert {found for found, _ in pairs} > {6}
+    assert all(found in (1, theirs) for found, theirs in pairs)
     assert _headers.orientation(b"") == 1
 
 

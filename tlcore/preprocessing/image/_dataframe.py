@@ -95,9 +95,9 @@ class DataFrameIterator(FilesIterator):
         on_error: str = "raise",
         **queue: Any,
     ) -> None:
-        classes = classes if classes is None or isinstance(classes, str) else list(classes)
         if isinstance(classes, str):
             raise TypeError(f"classes must be a list of class names, not the string {classes!r}.")
+        classes = None if classes is None else list(classes)
         self.directory = "" if directory is None else directory
         self._set_reading(
             image_data_generator,
