@@ -6,11 +6,13 @@ Only what Pillow acts upon too early, or does not count, is read here; nothing i
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal
 
 # Marker codes that are followed by a length: not stuffing, fill bytes, restarts and starts.
 _SEGMENT = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
 _SCAN, _END, _EXIF = 0xDA, 0xD9, 0xE1
+_ORIENTATION = 0x0112
 # Frames whose first scan is their only one if it holds all components: libjpeg reads no other.
 _SEQUENTIAL = (0xC0, 0xC1)
 
@@ -24,12 +26,10 @@ def jpeg_facts(data: bytes) -> tuple[int, bytes]:
 
     A decoder walks over the whole picture once a scan: once or, if progressive, about ten times.
     """
-    scans, exif, at, components = 0, [], 2, None
-    while found := _SEGMENT.search(data, at):
-        code, first = data[found.start() + 1], found.end()
+    scans, exif, components = 0, [], None
+    for code, first, end in _segments(data):
         if code == _END:
             break
-        at = first + int.from_bytes(data[first : first + 2], "big")
         if code in _SEQUENTIAL:
             components = data[first + 7 : first + 8]
         if code == _SCAN:
@@ -37,8 +37,41 @@ def jpeg_facts(data: bytes) -> tuple[int, bytes]:
             if scans == 1 and components == data[first + 2 : first + 3]:
                 break
         if code == _EXIF and scans == 0 and data[first + 2 : first + 8] == b"Exif\0\0":
-            exif.append(data[first + 8 : at])
+            exif.append(data[first + 8 : end])
     return scans, b"".join(exif)
+
+
+def jpeg_has_end(data: bytes) -> bool:
+    """Whether the mark that ends a JPEG comes behind its first scan."""
+    for code, _, end in _segments(data):
+        if code == _SCAN:
+            return data.find(bytes((0xFF, _END)), end) >= 0
+    return False
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker code, beginning and end of each segment of a JPEG, as far as one asks for them."""
+    at = 2
+    while found := _SEGMENT.search(data, at):
+        code, first = data[found.start() + 1], found.end()
+        at = first + int.from_bytes(data[first : first + 2], "big")
+        yield code, first, at
+
+
+def orientation(exif: bytes) -> int:
+    """How Exif data say that the picture is to be turned: 1 to 8, where 1 is as it is."""
+    data = exif.removeprefix(b"Exif\0\0")
+    order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    first = number(4, 4) + 2
+    for at in range(first, min(first + 12 * number(first - 2, 2), len(data) - 11), 12):
+        if number(at, 2) == _ORIENTATION:
+            value = number(at + 8, 2)
+            return value if 1 <= value <= 8 else 1
+    return 1
 
 
 def tag_bytes(data: bytes) -> int:
