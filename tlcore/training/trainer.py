@@ -46,6 +46,7 @@ from tlcore.training.data import (
     Stream,
     make_source,
 )
+from tlcore.training.leaks import note_leaks
 from tlcore.training.loop import Means, Prefix, walk
 from tlcore.utils.notes import note
 
@@ -109,7 +110,8 @@ class Trainer(Compiling):
                 iterator of `ImageDataGenerator`, a Keras Sequence, a Python generator.
             y: targets (n,) or (n, classes); left out when x holds them.
             steps_per_epoch: batches an epoch; beyond the length of x they come from its next pass.
-            validation_data: (x, y), (x, y, sample_weight) or a source of batches.
+            validation_data: (x, y), (x, y, sample_weight) or a source of batches. A note says so if
+                pictures in it are equal to pictures for training.
             validation_steps: batches of validation, at most one pass.
             keep_features: None keeps the values in front of the trained part for as long as a
                 picture is sure to be the same whenever it comes; False never does, True always
@@ -158,6 +160,8 @@ class Trainer(Compiling):
             self._claim("fit", claim)
             self._settle_for(compiled, source)
             self._accept(source, validation)
+            if validation is not None:
+                note_leaks(source, validation)
             trainer = compiled.trainer
             class_weight = check_class_weight(class_weight, compiled.outputs)
             steps = steps_per_epoch or source.num_batches
