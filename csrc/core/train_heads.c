@@ -18,6 +18,12 @@ tl_head_check(const tl_node *node)
                        "can be trained",
                        node->name, (double)node->relu.max_value);
     }
+    if (node->op >= TL_OP_RESIZING && node->op <= TL_OP_RANDOM_CROP) {
+        return tl_fail(TL_UNSUPPORTED,
+                       "training cannot go through %s \"%s\": put it in front of all layers "
+                       "that train, or freeze those in front of it",
+                       tl_op_name(node->op), node->name);
+    }
     return TL_OK;
 }
 
@@ -207,6 +213,24 @@ pad(const tl_head *h, float *large, float *small)
     }
 }
 
+/* --- rescaling -------------------------------------------------------------------------- */
+
+/* dst = src * scale + offset, or the gradient of src. */
+static void
+rescale(const tl_head *h)
+{
+    const tl_rescaling *r = &h->node->rescaling;
+    const size_t channels = tl_shape_channels(&h->node->shape);
+    for (size_t i = 0; i < h->rows * dst_count(h); i++) {
+        const size_t c = r->count == 1 ? 0 : i % channels;
+        if (h->grad == NULL) {
+            h->dst[i] = h->src[0][i] * r->scale[c] + r->offset[c];
+        } else {
+            h->grad_src[0][i] += h->grad[i] * r->scale[c];
+        }
+    }
+}
+
 /* --- who does what ---------------------------------------------------------------------- */
 
 tl_status
@@ -237,6 +261,9 @@ tl_head_forward(const tl_head *h)
     case TL_OP_ZERO_PADDING2D:
         memset(h->dst, 0, h->rows * count * sizeof *h->dst);
         pad(h, h->dst, (float *)(uintptr_t)h->src[0]); /* only read */
+        break;
+    case TL_OP_RESCALING:
+        rescale(h);
         break;
     default:
         return tl_fail(TL_UNSUPPORTED, "training cannot go through the %s layer \"%s\"",
@@ -278,6 +305,9 @@ tl_head_backward(const tl_head *h)
         break;
     case TL_OP_ZERO_PADDING2D:
         pad(h, (float *)(uintptr_t)h->grad, h->grad_src[0]); /* only read */
+        break;
+    case TL_OP_RESCALING:
+        rescale(h);
         break;
     default:
         return tl_fail(TL_UNSUPPORTED, "training cannot go through the %s layer \"%s\"",

@@ -15,6 +15,7 @@
 #include <numpy/arrayobject.h>
 
 #include "core/graph.h"
+#include "core/lower.h"
 #include "core/network.h"
 #include "core/parameters.h"
 #include "core/status.h"
@@ -114,5 +115,14 @@ PyObject *tl_logistic_regression_method(PyObject *module, PyObject *args, PyObje
 /* graph_object.c */
 PyObject *tl_graph_wrap(module_state *state, tl_graph *graph); /* takes the graph over */
 PyObject *tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* picture_attributes.c: those of layers for pictures. 1: no such attribute; and a new dict. */
+int tl_picture_attribute_from(tl_node *node, const char *name, PyObject *value);
+PyObject *tl_picture_attributes_to(const tl_node *node);
+PyObject *tl_picture_step_to(const tl_step *step);
+
+/* picture_methods.c: methods of Network. */
+PyObject *tl_network_draw_method(PyObject *op, PyObject *args, PyObject *kwargs);
+PyObject *tl_network_change_method(PyObject *op, PyObject *args, PyObject *kwargs);
 
 #endif

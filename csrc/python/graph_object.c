@@ -185,7 +185,7 @@ read_attribute(tl_node *node, const char *name, PyObject *value)
     case TL_OP_SPATIAL_DROPOUT2D:
         return strcmp(name, "rate") == 0 ? read_float(&node->dropout.rate, value, name) : 1;
     default:
-        return 1;
+        return tl_picture_attribute_from(node, name, value);
     }
 }
 
@@ -261,7 +261,7 @@ attributes_of(const tl_node *node)
     case TL_OP_SPATIAL_DROPOUT2D:
         return Py_BuildValue("{s:d}", "rate", (double)node->dropout.rate);
     default:
-        return PyDict_New();
+        return tl_picture_attributes_to(node);
     }
 }
 
