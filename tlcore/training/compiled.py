@@ -51,7 +51,8 @@ class Compiled:
         self.loss = loss
         self.metrics = identifiers
         self.network: _core.Network | None = None
-        self.cut = 0
+        self.cut = 0  # where training begins
+        self.changes: list[int] = []  # nodes in front of it that change pictures at random
         self.flags: list[bool] = []
         self.input_shape: tuple[int, ...] = ()
         self.output_shape: tuple[int, ...] = ()
@@ -80,6 +81,7 @@ class Compiled:
             self.flags = list(model.parameter_flags())
             self.cut = network.cut(self.flags)
             nodes = model.graph.nodes
+            self.changes = random_pictures(nodes, self.cut)
             self.input_shape = tuple(nodes[0]["output_shape"])
             self.output_shape = tuple(nodes[-1]["output_shape"])
             self.nodes = nodes
@@ -293,6 +295,32 @@ class Compiled:
             metric_list(config.get("metrics")),
             seed,
         )
+
+
+def random_pictures(nodes: Sequence[_core.Node], cut: int) -> list[int]:
+    """The nodes that change pictures at random while training.
+
+    Raises:
+        ValueError: one that has a way around it, or that stands behind a layer that trains.
+    """
+    found = [
+        i
+        for i, node in enumerate(nodes)
+        if node["op"].startswith("random_") and not node["inference"]
+    ]
+    for i in found:
+        around = any(source < i for node in nodes[i + 1 :] for source in node["inputs"])
+        if i > cut or around:
+            raise ValueError(
+                f"The layer {nodes[i]['name']!r} changes pictures at random, and "
+                + (
+                    "other layers take these as they were before: all of the model must stand "
+                    "behind it."
+                    if around
+                    else "stands behind a layer that trains or drops out: put it in front."
+                )
+            )
+    return found
 
 
 def _trained_twice(model: Model, flags: Sequence[bool]) -> str | None:

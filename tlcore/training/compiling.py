@@ -19,7 +19,7 @@ from tlcore.training.arguments import check_picture_shape, check_shape, note_val
 from tlcore.training.compiled import Compiled, OptimizerState, metric_list
 from tlcore.training.data import ArraySource, Batch, GeneratorSource, IteratorSource, Source
 from tlcore.training.kept_features import KeptFeatures
-from tlcore.training.loop import Means, Prefix
+from tlcore.training.loop import Change, Means, Prefix
 from tlcore.utils.locks import new_lock
 from tlcore.utils.notes import note
 
@@ -284,7 +284,9 @@ class Compiling:
     def _means(self, compiled: Compiled) -> Means:
         return Means(compiled.checked_loss, compiled.metrics, compiled.outputs)
 
-    def _prefix(self, compiled: Compiled, kept: KeptFeatures | None) -> Prefix:
+    def _prefix(
+        self, compiled: Compiled, kept: KeptFeatures | None, *, training: bool = False
+    ) -> Prefix:
         cut = compiled.cut
         parameters = compiled.parameters_until(cut)
         return Prefix(
@@ -294,6 +296,8 @@ class Compiling:
             compiled.input_shape,
             {block: compiled.trains_in(block) for block in parameters},
             kept,
+            [Change(compiled.nodes[i]["inputs"][0], i) for i in compiled.changes if training],
+            compiled.seed,
         )
 
     @contextlib.contextmanager
@@ -304,11 +308,15 @@ class Compiling:
         keep_features: bool | None,
         *,
         arrays: bool,
+        training: bool = False,
     ) -> Iterator[Prefix]:
-        """The prefix for a source; `arrays` tells whether rows of arrays will come again."""
+        """The prefix for a source; `arrays` tells whether rows of arrays will come again.
+
+        What `training` changes at random comes another way each time, and is not kept.
+        """
         scope: object | None = None
         cut = compiled.cut
-        worth = bool(compiled.parameters_until(cut))
+        worth = bool(compiled.parameters_until(cut)) and not (training and compiled.changes)
         if source is not None and worth and keep_features is not False:
             if isinstance(source, GeneratorSource) and keep_features:
                 raise ValueError(
@@ -324,7 +332,8 @@ class Compiling:
             source.scope = scope
         self._kept.begin()
         try:
-            yield self._prefix(compiled, None if scope is None else self._kept)
+            kept = None if scope is None else self._kept
+            yield self._prefix(compiled, kept, training=training)
         finally:
             if scope is not None and scope is not Source.ALWAYS:
                 self._kept.forget(scope)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,13 @@ Stamp: TypeAlias = tuple[int, ...]
 _TRIES = 3
 
 
+class Change(NamedTuple):
+    """A node that changes pictures at random while training, and the node that feeds it."""
+
+    source: int
+    node: int
+
+
 class Prefix:
     """Carries pictures from the input to the cut, each only once where its features are kept."""
 
@@ -35,6 +42,8 @@ class Prefix:
         input_shape: tuple[int, ...],
         parameters: Mapping[_core.Parameters, bool],
         kept: KeptFeatures | None,
+        changes: Sequence[Change] = (),
+        seed: int = 0,
     ) -> None:
         self._network = network
         self._cut = cut
@@ -42,6 +51,8 @@ class Prefix:
         self._input_shape = input_shape
         self._parameters = parameters
         self._kept = kept
+        self._changes = changes
+        self._seed = seed
 
     def stamp(self) -> Stamp:
         """Which cut and which weights features belong to."""
@@ -70,17 +81,30 @@ class Prefix:
     def features(self, batch: Batch) -> FloatArray:
         """(n, ...) values at the cut."""
         if self._kept is None or batch.keys is None:
-            return self._to_cut(batch, None)
+            return self._to_node(batch, None, self._cut)
         stamp = self.stamp()
         self._kept.renew(stamp)
         features = np.empty((batch.size, *self._shape), np.float32)
         missing = self._kept.take(stamp, batch.keys, features)
         if missing:
-            fresh = self._to_cut(batch, missing)
+            fresh = self._to_node(batch, missing, self._cut)
             features[missing] = fresh
             if self.stamp() == stamp:  # nobody set weights meanwhile
                 self._kept.add(stamp, [batch.keys[row] for row in missing], fresh)
         return features
+
+    def training_features(self, batch: Batch, count: int) -> FloatArray:
+        """The values at the cut for the `count`-th batch of a training: of changed pictures."""
+        if not self._changes:
+            return self.features(batch)
+        values = self._to_node(batch, None, self._changes[0].source)
+        stops = [*(change.source for change in self._changes[1:]), self._cut]
+        for (_, node), stop in zip(self._changes, stops, strict=True):
+            drawn = self._network.draw(node, self._seed, count, batch.size)
+            values = self._network.change(values, node, drawn)
+            if stop > node:
+                values = self._network.run(values, node, stop)
+        return values
 
     def outputs(self, batch: Batch) -> FloatArray:
         """What the network gives for a batch: each picture's numbers come from one set of weights.
@@ -96,11 +120,11 @@ class Prefix:
                 return outputs
         return self._run(batch.read(None), -1, batch.rule)
 
-    def _to_cut(self, batch: Batch, rows: Sequence[int] | None) -> FloatArray:
-        """The values at the cut of these rows (None: all), computed."""
+    def _to_node(self, batch: Batch, rows: Sequence[int] | None, node: int) -> FloatArray:
+        """The values at this node of these rows (None: all), computed."""
         x, rule = batch.read(rows), batch.rule
-        if self._cut > 0:
-            return self._run(x, self._cut, rule)
+        if node > 0:
+            return self._run(x, node, rule)
         pictures = check_pictures(x, self._input_shape)
         if rule is None:
             return pictures.astype(np.float32, copy=False)

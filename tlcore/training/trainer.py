@@ -160,7 +160,9 @@ class Trainer(Compiling):
                 source.num_batches is not None and (steps or 0) > source.num_batches
             )
             with (
-                self._keeping(compiled, source, keep_features, arrays=repeats) as prefix,
+                self._keeping(
+                    compiled, source, keep_features, arrays=repeats, training=True
+                ) as prefix,
                 self._keeping(
                     compiled, validation, keep_features, arrays=epochs - initial_epoch > 1
                 ) as validation_prefix,
@@ -264,7 +266,7 @@ class Trainer(Compiling):
             compiled.checked_loss, compiled.outputs, batch, class_weight
         )
         self._prepare_for(compiled, batch.size)
-        features = prefix.features(batch)
+        features = prefix.training_features(batch, trainer.iterations)
         before = prefix.stamp()
         with self._between_steps:
             loss, outputs = trainer.train_batch(
@@ -337,7 +339,7 @@ class Trainer(Compiling):
             self._train_batch(
                 compiled,
                 compiled.trainer,
-                self._prefix(compiled, None),
+                self._prefix(compiled, None, training=True),
                 batch,
                 check_class_weight(class_weight, compiled.outputs),
                 means,
