@@ -227,7 +227,8 @@ class Network:
         """The node after which training starts, given one flag for each parameter tensor.
 
         The last node whose value depends on neither a trainable parameter nor randomness, but for
-        random changes of pictures, moved past every parameter-free node that it can be; never past the logits.
+        random changes of pictures, moved past every parameter-free node that it can be; never past
+        the logits.
         """
     def lowered(self, start: int = 0, stop: int = -1) -> list[Step]: ...
     def memory(self, start: int = 0, stop: int = -1) -> dict[str, int]:

@@ -55,8 +55,7 @@ draw_one(float *m, const tl_node *node, const tl_shape *shape, uint64_t stream, 
     case TL_OP_RANDOM_ZOOM:
         first = uniform(stream, index, 1.0F + f[0], 1.0F + f[1]);
         zoom(m, shape, first,
-             a->width_follows ? first
-                              : uniform(stream, index + 1, 1.0F + w[0], 1.0F + w[1]));
+             a->width_follows ? first : uniform(stream, index + 1, 1.0F + w[0], 1.0F + w[1]));
         break;
     case TL_OP_RANDOM_TRANSLATION:
         m[0] = 1.0F;

@@ -2,7 +2,8 @@
  *
  * Batch norm is folded into the convolution or dense layer before it, ReLU and ReLU6 become
  * its activation, zero padding its padding, and a residual add its second input. What does
- * something in training only is not there. Only the structure is decided here; tl_step_fold() computes the numbers whenever weights change. */
+ * something in training only is not there. Only the structure is decided here; tl_step_fold()
+ * computes the numbers whenever weights change. */
 #ifndef TL_CORE_LOWER_H
 #define TL_CORE_LOWER_H
 

@@ -6,8 +6,12 @@
 #include <string.h>
 
 static const char *const interpolation_names[TL_INTERPOLATION_COUNT] = {
-    [TL_INTERPOLATION_NONE] = "none", [TL_NEAREST] = "nearest",   [TL_BILINEAR] = "bilinear",
-    [TL_BICUBIC] = "bicubic",         [TL_LANCZOS3] = "lanczos3", [TL_LANCZOS5] = "lanczos5",
+    [TL_INTERPOLATION_NONE] = "none",
+    [TL_NEAREST] = "nearest",
+    [TL_BILINEAR] = "bilinear",
+    [TL_BICUBIC] = "bicubic",
+    [TL_LANCZOS3] = "lanczos3",
+    [TL_LANCZOS5] = "lanczos5",
     [TL_AREA] = "area",
 };
 
@@ -204,10 +208,10 @@ middle(const tl_shape *input, const size_t size[2], bool in_double)
 {
     const double wide = (double)(input->dims[1] * size[0]);
     const double high = (double)(input->dims[0] * size[1]);
-    const double height = in_double ? wide / (double)size[1]
-                                    : (double)((float)wide / (float)size[1]);
-    const double width = in_double ? high / (double)size[0]
-                                   : (double)((float)high / (float)size[0]);
+    const double height =
+        in_double ? wide / (double)size[1] : (double)((float)wide / (float)size[1]);
+    const double width =
+        in_double ? high / (double)size[0] : (double)((float)high / (float)size[0]);
     tl_region region = {.height = between((size_t)height, 1, input->dims[0]),
                         .width = between((size_t)width, 1, input->dims[1])};
     region.top = (ptrdiff_t)((input->dims[0] - region.height) / 2);

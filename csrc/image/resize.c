@@ -286,10 +286,10 @@ tl_resize_create(tl_resize **out, const tl_resize_plan *plan)
         goto done;
     }
     resize->plan = *plan;
-    TL_TRY(axis_init(&resize->rows, &(sampling){plan->part[0], plan->dst[0], plan->method,
-                                                plan->antialias}));
-    TL_TRY(axis_init(&resize->cols, &(sampling){plan->part[1], plan->dst[1], plan->method,
-                                                plan->antialias}));
+    TL_TRY(axis_init(&resize->rows,
+                     &(sampling){plan->part[0], plan->dst[0], plan->method, plan->antialias}));
+    TL_TRY(axis_init(&resize->cols,
+                     &(sampling){plan->part[1], plan->dst[1], plan->method, plan->antialias}));
 
     *out = resize; /* handed over */
     resize = NULL;

@@ -460,7 +460,8 @@ step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tenso
             (Py_ssize_t)step->kernel[1], "strides", (Py_ssize_t)step->strides[0],
             (Py_ssize_t)step->strides[1], "padding", (Py_ssize_t)step->padding.top,
             (Py_ssize_t)step->padding.bottom, (Py_ssize_t)step->padding.left,
-            (Py_ssize_t)step->padding.right, "activation", tl_function_name(step->function), "attributes", tl_picture_step_to(step));
+            (Py_ssize_t)step->padding.right, "activation", tl_function_name(step->function),
+            "attributes", tl_picture_step_to(step));
     }
     Py_XDECREF(inputs);
     Py_XDECREF(weights);

@@ -119,8 +119,10 @@ read_rescaling(tl_rescaling *r, const char *name, PyObject *value)
         return -1;
     }
     if (r->count != 0 && r->count != count) {
-        PyErr_Format(PyExc_ValueError, "scale and offset must hold as many numbers, not %zu "
-                     "and %zu", r->count, count);
+        PyErr_Format(PyExc_ValueError,
+                     "scale and offset must hold as many numbers, not %zu "
+                     "and %zu",
+                     r->count, count);
         return -1;
     }
     r->count = count;
@@ -250,16 +252,14 @@ static PyObject *
 warp_to(const tl_node *node)
 {
     const tl_augmentation *a = &node->augmentation;
-    PyObject *result =
-        Py_BuildValue("{s:N,s:s,s:s,s:d}", "factor", numbers_to(a->factor, 2), "fill_mode",
-                      tl_fill_mode_name(a->fill_mode), "interpolation",
-                      tl_interpolation_name(a->interpolation), "fill_value",
-                      (double)a->fill_value);
+    PyObject *result = Py_BuildValue("{s:N,s:s,s:s,s:d}", "factor", numbers_to(a->factor, 2),
+                                     "fill_mode", tl_fill_mode_name(a->fill_mode),
+                                     "interpolation", tl_interpolation_name(a->interpolation),
+                                     "fill_value", (double)a->fill_value);
     if (result == NULL || node->op == TL_OP_RANDOM_ROTATION) {
         return result;
     }
-    PyObject *width =
-        a->width_follows ? Py_NewRef(Py_None) : numbers_to(a->width_factor, 2);
+    PyObject *width = a->width_follows ? Py_NewRef(Py_None) : numbers_to(a->width_factor, 2);
     if (width == NULL || PyDict_SetItemString(result, "width_factor", width) < 0) {
         Py_CLEAR(result);
     }
@@ -299,10 +299,9 @@ tl_picture_attributes_to(const tl_node *node)
     if (node->op == TL_OP_RESIZING) {
         return Py_BuildValue("{s:N,s:s,s:N,s:N,s:N,s:d}", "size", tl_sizes_to(r->size, 2),
                              "interpolation", tl_interpolation_name(r->interpolation),
-                             "antialias", PyBool_FromLong(r->antialias),
-                             "crop_to_aspect_ratio", PyBool_FromLong(r->crops),
-                             "pad_to_aspect_ratio", PyBool_FromLong(r->pads), "fill_value",
-                             (double)r->fill_value);
+                             "antialias", PyBool_FromLong(r->antialias), "crop_to_aspect_ratio",
+                             PyBool_FromLong(r->crops), "pad_to_aspect_ratio",
+                             PyBool_FromLong(r->pads), "fill_value", (double)r->fill_value);
     }
     if (node->op < TL_OP_RANDOM_FLIP || node->op > TL_OP_RANDOM_CROP) {
         return PyDict_New();
@@ -329,10 +328,10 @@ tl_picture_step_to(const tl_step *step)
     if (step->kind != TL_STEP_CROP && step->kind != TL_STEP_RESIZING) {
         return PyDict_New();
     }
-    return Py_BuildValue(
-        "{s:(nnnn),s:s,s:N,s:d}", "region", (Py_ssize_t)part->top, (Py_ssize_t)part->left,
-        (Py_ssize_t)part->height, (Py_ssize_t)part->width, "interpolation",
-        tl_interpolation_name(step->resizing.interpolation), "antialias",
-        PyBool_FromLong(step->resizing.antialias), "fill_value",
-        (double)step->resizing.fill_value);
+    return Py_BuildValue("{s:(nnnn),s:s,s:N,s:d}", "region", (Py_ssize_t)part->top,
+                         (Py_ssize_t)part->left, (Py_ssize_t)part->height,
+                         (Py_ssize_t)part->width, "interpolation",
+                         tl_interpolation_name(step->resizing.interpolation), "antialias",
+                         PyBool_FromLong(step->resizing.antialias), "fill_value",
+                         (double)step->resizing.fill_value);
 }

@@ -1,4 +1,5 @@
-/* Network.draw and Network.change: pictures that are changed at random in front of a training. */
+/* Network.draw and Network.change: pictures that are changed at random in front of a training.
+ */
 #include "binding.h"
 
 #include <time.h>
@@ -83,8 +84,10 @@ tl_network_change_method(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     const npy_intp rows = PyArray_DIM(src, 0);
     if (PyArray_DIM(numbers, 0) != rows) {
-        PyErr_Format(PyExc_ValueError, "numbers must hold a row for each of %zd pictures, not "
-                     "%zd", (Py_ssize_t)rows, (Py_ssize_t)PyArray_DIM(numbers, 0));
+        PyErr_Format(PyExc_ValueError,
+                     "numbers must hold a row for each of %zd pictures, not "
+                     "%zd",
+                     (Py_ssize_t)rows, (Py_ssize_t)PyArray_DIM(numbers, 0));
         goto done;
     }
     dst = tl_new_array(rows, dst_shape);

@@ -334,7 +334,7 @@ def test_configs_are_keras_configs(name: str, args: Any, kwargs: Any) -> None:
     ],
 )
 def test_what_keras_refuses_is_refused(name: str, args: Any, kwargs: Any) -> None:
-    with pytest.raises(Exception):  # noqa: B017, PT011  Keras has several kinds
+    with pytest.raises(Exception):  # noqa: B017  Keras has several kinds
         getattr(keras.layers, name)(*args, **kwargs)
     with pytest.raises(ValueError, match=name):
         getattr(layers, name)(*args, **kwargs)

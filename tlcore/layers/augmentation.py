@@ -137,9 +137,7 @@ class _TwoFactors(_Warp):
         self.height_factor = _plain(height_factor)
         self.width_factor = _plain(width_factor)
         self._height = self._bounds("height_factor", height_factor)
-        self._width = (
-            None if width_factor is None else self._bounds("width_factor", width_factor)
-        )
+        self._width = None if width_factor is None else self._bounds("width_factor", width_factor)
 
     def _bounds(self, name: str, value: Any) -> tuple[float, float]:
         """(smallest, largest): both within the bounds."""

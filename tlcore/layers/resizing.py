@@ -197,6 +197,4 @@ class CenterCrop(_Sized):
 
     def add_to(self, graph: _core.Graph, inputs: list[int], name: str | None = None) -> int:
         """One center_crop node."""
-        return graph.add(
-            "center_crop", name or self.name, inputs, size=(self.height, self.width)
-        )
+        return graph.add("center_crop", name or self.name, inputs, size=(self.height, self.width))
