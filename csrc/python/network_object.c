@@ -2,7 +2,6 @@
 #include "binding.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "core/arena.h"
 #include "core/lower.h"
@@ -197,14 +196,6 @@ parse_stretch(stretch *out, const NetworkObject *self, PyObject *args, PyObject 
                : -1;
 }
 
-static double
-seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* How many rows take about SLICE_SECONDS, in whole rounds of the crew. */
 static size_t
 slice_at(double pace, size_t threads)
@@ -342,11 +333,11 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
         double elapsed;
         tl_detail_clear();
         Py_BEGIN_ALLOW_THREADS
-        elapsed = -seconds();
+        elapsed = -tl_seconds();
         status =
             tl_network_run_images(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
                                   &some, count, nodes.start, nodes.stop);
-        elapsed += seconds();
+        elapsed += tl_seconds();
         Py_END_ALLOW_THREADS
         if (status != TL_OK) {
             tl_raise(state_of(op), status);

@@ -20,27 +20,14 @@ read_numbers(float *out, size_t *count, size_t most, PyObject *value, const char
         goto done;
     }
     for (size_t i = 0; i < *count; i++) {
-        double number;
-        if (tl_number_from(&number, PyTuple_GET_ITEM(items, (Py_ssize_t)i), name) < 0) {
+        if (tl_float_from(&out[i], PyTuple_GET_ITEM(items, (Py_ssize_t)i), name) < 0) {
             goto done;
         }
-        out[i] = (float)number;
     }
     result = 0;
 done:
     Py_DECREF(items);
     return result;
-}
-
-static int
-read_number(float *out, PyObject *value, const char *name)
-{
-    double number;
-    if (tl_number_from(&number, value, name) < 0) {
-        return -1;
-    }
-    *out = (float)number;
-    return 0;
 }
 
 static int
@@ -56,21 +43,6 @@ read_two(float out[2], PyObject *value, const char *name)
         return -1;
     }
     memcpy(out, numbers, sizeof numbers);
-    return 0;
-}
-
-static int
-read_size(size_t out[2], PyObject *value)
-{
-    tl_shape size;
-    if (tl_shape_from(&size, value, "size") < 0) {
-        return -1;
-    }
-    if (size.rank != 2) {
-        PyErr_Format(PyExc_ValueError, "size must hold 2 integers, not %zu", size.rank);
-        return -1;
-    }
-    memcpy(out, size.dims, 2 * sizeof *out);
     return 0;
 }
 
@@ -133,7 +105,7 @@ static int
 read_resizing(tl_resizing *r, const char *name, PyObject *value, bool crops_alone)
 {
     if (strcmp(name, "size") == 0) {
-        return read_size(r->size, value);
+        return tl_pair_from(r->size, value, name);
     }
     if (crops_alone) {
         return 1;
@@ -150,7 +122,7 @@ read_resizing(tl_resizing *r, const char *name, PyObject *value, bool crops_alon
     if (strcmp(name, "pad_to_aspect_ratio") == 0) {
         return tl_flag_from(&r->pads, value);
     }
-    return strcmp(name, "fill_value") == 0 ? read_number(&r->fill_value, value, name) : 1;
+    return strcmp(name, "fill_value") == 0 ? tl_float_from(&r->fill_value, value, name) : 1;
 }
 
 static int
@@ -185,7 +157,7 @@ read_augmentation(tl_node *node, const char *name, PyObject *value)
         return tl_flag_from(&a->vertical, value);
     }
     if (op == TL_OP_RANDOM_CROP && strcmp(name, "size") == 0) {
-        return read_size(a->size, value);
+        return tl_pair_from(a->size, value, name);
     }
     if ((warps || light) && strcmp(name, "factor") == 0) {
         return read_two(a->factor, value, name);
@@ -206,7 +178,7 @@ read_augmentation(tl_node *node, const char *name, PyObject *value)
     if (strcmp(name, "interpolation") == 0) {
         return read_interpolation(&a->interpolation, value);
     }
-    return strcmp(name, "fill_value") == 0 ? read_number(&a->fill_value, value, name) : 1;
+    return strcmp(name, "fill_value") == 0 ? tl_float_from(&a->fill_value, value, name) : 1;
 }
 
 int

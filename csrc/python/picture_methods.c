@@ -2,8 +2,6 @@
  */
 #include "binding.h"
 
-#include <time.h>
-
 #include "core/augmentation.h"
 #include "core/pool.h"
 #include "kernels/pictures.h"
@@ -44,14 +42,6 @@ tl_network_draw_method(PyObject *op, PyObject *args, PyObject *kwargs)
         Py_CLEAR(numbers);
     }
     return (PyObject *)numbers;
-}
-
-static double
-seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* Network.change(x, node, numbers) -> values of node. New array, or NULL with an exception. */
@@ -105,11 +95,11 @@ tl_network_change_method(PyObject *op, PyObject *args, PyObject *kwargs)
         double elapsed;
         tl_detail_clear();
         Py_BEGIN_ALLOW_THREADS
-        elapsed = -seconds();
+        elapsed = -tl_seconds();
         status = tl_pictures_change(to + row * tl_shape_elements(dst_shape),
                                     from + row * tl_shape_elements(src_shape), graph,
                                     (size_t)node, drawn + row * TL_DRAWN, count);
-        elapsed += seconds();
+        elapsed += tl_seconds();
         Py_END_ALLOW_THREADS
         if (status != TL_OK) {
             tl_raise(state_of(op), status);

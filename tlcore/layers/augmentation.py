@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from tlcore.layers import _arguments as arguments
 from tlcore.layers._pictures import RandomLayer
@@ -129,25 +130,37 @@ class RandomRotation(_Warp):
 class _TwoFactors(_Warp):
     """What RandomZoom and RandomTranslation share: a factor for each direction."""
 
-    _least: float
-    _allowed: str
+    _allowed: ClassVar[str]
+    _may_follow: ClassVar[bool] = False  # the width's factor the height's
 
-    def __init__(self, height_factor: Any, width_factor: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(
+        self,
+        height_factor: Any,
+        width_factor: Any = None,
+        fill_mode: str = "reflect",
+        interpolation: str = "bilinear",
+        seed: int | None = None,
+        fill_value: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            fill_mode=fill_mode,
+            interpolation=interpolation,
+            seed=seed,
+            fill_value=fill_value,
+            **kwargs,
+        )
         self.height_factor = _plain(height_factor)
         self.width_factor = _plain(width_factor)
         self._height = self._bounds("height_factor", height_factor)
-        self._width = None if width_factor is None else self._bounds("width_factor", width_factor)
+        follows = width_factor is None and self._may_follow
+        self._width = None if follows else self._bounds("width_factor", width_factor)
 
     def _bounds(self, name: str, value: Any) -> tuple[float, float]:
         """(smallest, largest): both within the bounds."""
-        numbers = list(value) if isinstance(value, (list, tuple)) else [value]
-        try:
-            given = [arguments.finite(self._owner, name, x) for x in numbers]
-        except ValueError:
-            given = []
+        given = _finite(self._owner, name, value if _is_pair(value) else [value])
         inside = all(self._fits(x) for x in given)
-        if not inside or len(given) != (2 if isinstance(value, (list, tuple)) else 1):
+        if not inside or len(given) != (2 if _is_pair(value) else 1):
             raise ValueError(
                 f"{self._owner}: {name} must be a number or two of them, each {self._allowed}, "
                 f"got {value!r}."
@@ -190,26 +203,7 @@ class RandomZoom(_TwoFactors):
 
     _op = "random_zoom"
     _allowed = "above -1 and at most 1"
-
-    def __init__(
-        self,
-        height_factor: Any,
-        width_factor: Any = None,
-        fill_mode: str = "reflect",
-        interpolation: str = "bilinear",
-        seed: int | None = None,
-        fill_value: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            height_factor,
-            width_factor,
-            fill_mode=fill_mode,
-            interpolation=interpolation,
-            seed=seed,
-            fill_value=fill_value,
-            **kwargs,
-        )
+    _may_follow = True
 
     def _fits(self, x: float) -> bool:
         return -1 < x <= 1
@@ -235,28 +229,6 @@ class RandomTranslation(_TwoFactors):
     _op = "random_translation"
     _allowed = "from -1 to 1"
 
-    def __init__(
-        self,
-        height_factor: Any,
-        width_factor: Any,
-        fill_mode: str = "reflect",
-        interpolation: str = "bilinear",
-        seed: int | None = None,
-        fill_value: float = 0.0,
-        **kwargs: Any,
-    ) -> None:
-        if width_factor is None:
-            raise ValueError("RandomTranslation: width_factor must be given.")
-        super().__init__(
-            height_factor,
-            width_factor,
-            fill_mode=fill_mode,
-            interpolation=interpolation,
-            seed=seed,
-            fill_value=fill_value,
-            **kwargs,
-        )
-
     def _fits(self, x: float) -> bool:
         return -1 <= x <= 1
 
@@ -269,11 +241,7 @@ class _Light(RandomLayer):
     ) -> None:
         super().__init__(seed=seed, **kwargs)
         self.factor = _overlapping(self._owner, factor, least, 1.0)
-        numbers = list(value_range) if isinstance(value_range, (list, tuple)) else []
-        try:
-            given = [arguments.finite(self._owner, "value_range", x) for x in numbers]
-        except ValueError:
-            given = []
+        given = _finite(self._owner, "value_range", value_range if _is_pair(value_range) else [])
         if len(given) != 2 or given[0] == given[1]:
             raise ValueError(
                 f"{self._owner}: value_range must hold two different numbers, got {value_range!r}."
@@ -385,17 +353,25 @@ class RandomCrop(RandomLayer):
 
 def _plain(value: Any) -> Any:
     """A factor as a file keeps it."""
-    return list(value) if isinstance(value, (list, tuple)) else value
+    return list(value) if _is_pair(value) else value
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (list, tuple))
+
+
+def _finite(owner: str, name: str, values: Iterable[Any]) -> list[float]:
+    """The values as floats; none of them where one is no finite number."""
+    try:
+        return [arguments.finite(owner, name, x) for x in values]
+    except ValueError:
+        return []
 
 
 def _overlapping(owner: str, factor: Any, least: float, most: float) -> tuple[float, float]:
     """(smallest, largest) of a factor, as Keras checks it: a pair may reach beyond the bounds."""
-    pair = isinstance(factor, (list, tuple))
-    numbers = list(factor) if pair else [factor]
-    try:
-        given = [arguments.finite(owner, "factor", x) for x in numbers]
-    except ValueError:
-        given = []
+    pair = _is_pair(factor)
+    given = _finite(owner, "factor", factor if pair else [factor])
     if pair:
         fits = len(given) == 2 and given[0] <= most and given[1] >= least
         fits = fits and all(abs(x) <= _MOST for x in given)
