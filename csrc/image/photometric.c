@@ -24,19 +24,30 @@ tl_rescale(float *dst, const float *src, size_t pixels, size_t channels, const f
     }
 }
 
+/* Channels that are summed side by side. */
+enum { TOGETHER = 4 };
+
 void
 tl_contrast(float *dst, const float *src, size_t pixels, size_t channels, float factor,
             const float range[2])
 {
-    for (size_t c = 0; c < channels; c++) {
-        double sum = 0;
+    for (size_t first = 0; first < channels; first += TOGETHER) {
+        const size_t count = channels - first < TOGETHER ? channels - first : TOGETHER;
+        double sums[TOGETHER] = {0};
+        float means[TOGETHER];
         for (size_t i = 0; i < pixels; i++) {
-            sum += (double)src[i * channels + c];
+            for (size_t c = 0; c < count; c++) {
+                sums[c] += (double)src[i * channels + first + c];
+            }
         }
-        const float mean = (float)(sum / (double)pixels);
+        for (size_t c = 0; c < count; c++) {
+            means[c] = (float)(sums[c] / (double)pixels);
+        }
         for (size_t i = 0; i < pixels; i++) {
-            const float x = (src[i * channels + c] - mean) * factor + mean;
-            dst[i * channels + c] = within(x, range);
+            for (size_t c = 0; c < count; c++) {
+                const size_t at = i * channels + first + c;
+                dst[at] = within((src[at] - means[c]) * factor + means[c], range);
+            }
         }
     }
 }
