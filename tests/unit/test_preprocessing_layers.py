@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tflite
+from PIL import Image
 
 import tlcore
 from tlcore import _core, layers
 from tlcore.applications import MobileNetV2
 from tlcore.export import tflite_bytes
 from tlcore.models import Model, Sequential, load_model
-from tlcore.preprocessing.image import ImageDataGenerator
+from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator
 from tlcore.recipes import linear_probe
 from tlcore.utils import notes, set_random_seed
 
@@ -81,6 +82,16 @@ def fitted(model: Sequential, epochs: int = 2, **how: Any) -> tuple[Any, list[np
     arguments: dict[str, Any] = {"epochs": epochs, "batch_size": 4, "verbose": 0, "shuffle": False}
     history = model.fit(x, y, **{**arguments, **how}).history
     return history, model.layers[-1].get_weights()
+
+
+def flow_of_pictures(folder: Path) -> DirectoryIterator:
+    """Six of them, as bytes with a rule."""
+    for i, pixels in enumerate(pictures(6)[0]):
+        (folder / f"class{i % 3}").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"class{i % 3}" / f"{i}.png")
+    return ImageDataGenerator().flow_from_directory(
+        folder, target_size=(SIZE, SIZE), batch_size=4, seed=1
+    )
 
 
 def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:
@@ -234,6 +245,64 @@ def test_keep_features_changes_no_bit(keep: bool | None) -> None:
     assert history == expected[0] and same(weights, expected[1])
 
 
+# --- flips, whose features are kept ---------------------------------------------------------------
+
+FLIPS = [
+    [layers.RandomFlip("horizontal")],
+    [layers.RandomFlip()],
+    [layers.RandomFlip("horizontal"), layers.RandomFlip("vertical", seed=3)],
+    [layers.Rescaling(2.0), layers.RandomFlip("vertical"), layers.CenterCrop(SIZE, SIZE)],
+]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("first", FLIPS, ids=lambda first: "-".join(x.name for x in first))
+def test_keeping_flipped_pictures_changes_no_bit(first: Any, shuffle: bool) -> None:
+    x, y = pictures()
+    results = []
+    for keep in (None, False):
+        model = model_with(*(copy.deepcopy(layer) for layer in first))
+        history, weights = fitted(
+            model, epochs=12, keep_features=keep, shuffle=shuffle, validation_data=(x[:5], y[:5])
+        )
+        results.append((history, weights, model.prefix_runs))
+    assert results[0][0] == results[1][0]
+    assert same(results[0][1], results[1][1])
+    ways = 2 ** sum(isinstance(layer, layers.RandomFlip) for layer in first)
+    assert COUNT + 5 < results[0][2] <= ways * COUNT + 5
+    assert results[1][2] == 12 * (COUNT + 5)
+
+
+def test_flipped_pictures_of_a_folder_are_read_until_all_ways_are_known(tmp_path: Path) -> None:
+    results = []
+    for keep in (None, False):
+        flow = flow_of_pictures(tmp_path)
+        model = model_with(layers.RandomFlip())
+        model.compile("adam", "categorical_crossentropy")
+        history = model.fit(
+            flow,
+            epochs=9,
+            verbose=0,
+            validation_data=flow_of_pictures(tmp_path),
+            keep_features=keep,
+        ).history
+        results.append((history, model.layers[-1].get_weights(), model.prefix_runs))
+    assert results[0][0] == results[1][0] and same(results[0][1], results[1][1])
+    # pictures that were not flipped are those of the validation
+    assert results[0][2] <= 12 < results[1][2] == 9 * 12
+
+
+def test_flips_behind_other_changes_or_layers_are_not_kept() -> None:
+    for first in (
+        [layers.RandomFlip(), layers.RandomRotation(0.1)],
+        [layers.RandomFlip() for _ in range(3)],
+        [layers.ZeroPadding2D(0), layers.RandomFlip()],
+    ):
+        model = model_with(*first)
+        fitted(model, epochs=3)
+        assert model.prefix_runs == 3 * COUNT
+
+
 # --- what is not training -------------------------------------------------------------------------
 
 
@@ -261,18 +330,9 @@ def test_bytes_mean_what_they_mean_as_floats() -> None:
 
 
 def test_pictures_of_a_folder(tmp_path: Path) -> None:
-    from PIL import Image
-
-    x, _ = pictures(6)
-    for i, pixels in enumerate(x):
-        (tmp_path / f"class{i % 3}").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / f"class{i % 3}" / f"{i}.png")
-    model = model_with(layers.RandomFlip())
+    model = model_with(layers.RandomZoom(0.2))
     model.compile("adam", "categorical_crossentropy")
-    flow = ImageDataGenerator().flow_from_directory(
-        tmp_path, target_size=(SIZE, SIZE), batch_size=4
-    )
-    model.fit(flow, epochs=2, verbose=0)
+    model.fit(flow_of_pictures(tmp_path), epochs=2, verbose=0)
     assert model.prefix_runs == 12
 
 

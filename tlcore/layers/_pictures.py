@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
@@ -91,7 +90,7 @@ class RandomLayer(PictureLayer):
         super().__init__(**kwargs)
         self.seed = None if seed is None else arguments.whole(self._owner, "seed", seed, 0)
         self._own_seed = seed
-        self._calls = count()  # with arrays
+        self._calls = 0  # with arrays
 
     def _attributes(self) -> dict[str, Any]:
         """What the core's node has besides the seed."""
@@ -123,7 +122,8 @@ class RandomLayer(PictureLayer):
             return network.run(batch)
         if self._own_seed is None:
             self._own_seed = next_seed()
-        drawn = network.draw(node, self._own_seed, next(self._calls), len(batch))
+        drawn = network.draw(node, self._own_seed, self._calls, len(batch))
+        self._calls += 1
         return network.change(batch, node, drawn)
 
     def get_config(self) -> dict[str, Any]:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tlcore.models import Model
 
 
+_MOST_FLIPS = 2  # of layers: up to four features for a picture
+_IN_FRONT_OF_FLIPS = {"rescaling", "resizing", "center_crop", "random_flip"}
+
+
 class OptimizerState(NamedTuple):
     """What an optimizer keeps beside the weights, between two batches.
 
@@ -96,6 +100,17 @@ class Compiled:
             self._multipliers = model.parameter_multipliers()
             self._momentums = model.parameter_momentums()
             self.network = network  # last: from now on other threads take what is settled
+
+    @property
+    def only_flips(self) -> bool:
+        """Whether fit changes pictures in so few ways that the features of each can be kept.
+
+        What stands in front of the flips computes the same, to the bit, whether a program ends
+        there or goes on: so pictures that were not flipped share their features with validation.
+        """
+        return 0 < len(self.changes) <= _MOST_FLIPS and all(
+            node["op"] in _IN_FRONT_OF_FLIPS for node in self.nodes[1 : self.changes[-1] + 1]
+        )
 
     def parameters_until(self, node: int) -> list[_core.Parameters]:
         """The blocks that hold the weights of this node and of those before it, each once."""

@@ -312,11 +312,14 @@ class Compiling:
     ) -> Iterator[Prefix]:
         """The prefix for a source; `arrays` tells whether rows of arrays will come again.
 
-        What `training` changes at random comes another way each time, and is not kept.
+        What `training` changes at random comes another way each time and is not kept, but for
+        flips.
         """
         scope: object | None = None
         cut = compiled.cut
-        worth = bool(compiled.parameters_until(cut)) and not (training and compiled.changes)
+        worth = bool(compiled.parameters_until(cut))
+        if training and compiled.changes:
+            worth = worth and compiled.only_flips
         if source is not None and worth and keep_features is not False:
             if isinstance(source, GeneratorSource) and keep_features:
                 raise ValueError(
@@ -345,7 +348,8 @@ class Compiling:
         node = compiled.nodes[compiled.cut]
         numbers = int(np.prod(node["output_shape"]))
         note(
-            f"fit runs the frozen layers, up to {node['name']!r}, once a picture and keeps their "
+            f"fit runs the frozen layers, up to {node['name']!r}, once a picture"
+            f"{' and way it is flipped' if compiled.changes else ''} and keeps their "
             f"{numbers} numbers; the results are the same (keep_features=False turns it off).",
             key=object(),
         )
