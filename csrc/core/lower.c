@@ -288,10 +288,7 @@ lower_resizing(lowering *l, size_t id)
     const bool within = region.top >= 0 && region.left >= 0;
     tl_step *step = new_step(l, id, keeps_size && within ? TL_STEP_CROP : TL_STEP_RESIZING);
     step->region = region;
-    step->resizing = node->op == TL_OP_RESIZING
-                         ? node->resizing
-                         : (tl_resizing){.size = {node->shape.dims[0], node->shape.dims[1]},
-                                         .interpolation = TL_BILINEAR};
+    step->resizing = tl_picture_resizing(node);
 }
 
 static tl_status

@@ -252,6 +252,21 @@ tl_picture_region(const tl_node *node, const tl_shape *input)
     return middle(input, size, true);
 }
 
+tl_resizing
+tl_picture_resizing(const tl_node *node)
+{
+    const tl_resizing middle = {.size = {node->shape.dims[0], node->shape.dims[1]},
+                                .interpolation = TL_BILINEAR};
+    return node->op == TL_OP_RESIZING ? node->resizing : middle;
+}
+
+bool
+tl_node_resizes(const tl_node *node)
+{
+    return node->op == TL_OP_RESIZING || node->op == TL_OP_CENTER_CROP ||
+           (node->op == TL_OP_RANDOM_CROP && node->inference);
+}
+
 tl_region
 tl_picture_cut_out(const tl_node *node, const tl_shape *input, size_t top, size_t left)
 {

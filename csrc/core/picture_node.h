@@ -12,7 +12,13 @@ tl_status tl_picture_shape(tl_shape *shape, const tl_node *node, const tl_shape 
  * it to its size. */
 tl_region tl_picture_region(const tl_node *node, const tl_shape *input);
 
-/* The same of a random_crop in training that begins at `top` and `left`. */
+/* How it is brought to its size. */
+tl_resizing tl_picture_resizing(const tl_node *node);
+
+/* Whether the node is one of these three, and so draws nothing. */
+bool tl_node_resizes(const tl_node *node);
+
+/* What a random_crop takes in training that begins at `top` and `left`. */
 tl_region tl_picture_cut_out(const tl_node *node, const tl_shape *input, size_t top,
                              size_t left);
 

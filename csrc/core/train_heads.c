@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "core/activation.h"
+#include "core/picture_node.h"
 #include "core/pooling.h"
 #include "core/random.h"
 
 tl_status
-tl_head_check(const tl_node *node)
+tl_head_check(const tl_node *node, const tl_ops *ops)
 {
     if (node->op == TL_OP_RELU && !isinf(node->relu.max_value) &&
         node->relu.max_value != 6.0F) {
@@ -18,10 +19,11 @@ tl_head_check(const tl_node *node)
                        "can be trained",
                        node->name, (double)node->relu.max_value);
     }
-    if (node->op >= TL_OP_RESIZING && node->op <= TL_OP_RANDOM_CROP) {
+    const bool resizes = tl_node_resizes(node);
+    if (tl_node_is_augmentation(node) || (resizes && ops->resize == NULL)) {
         return tl_fail(TL_UNSUPPORTED,
                        "training cannot go through %s \"%s\": put it in front of all layers "
-                       "that train, or freeze those in front of it",
+                       "that train",
                        tl_op_name(node->op), node->name);
     }
     return TL_OK;
@@ -241,6 +243,10 @@ tl_head_forward(const tl_head *h)
     switch (h->node->op) {
     case TL_OP_DENSE:
         return forward_dense(h);
+    case TL_OP_RESIZING:
+    case TL_OP_CENTER_CROP:
+    case TL_OP_RANDOM_CROP:
+        return h->resize(h->dst, h->src[0], h->node, input_shape(h, 0), h->rows, false);
     case TL_OP_ACTIVATION:
         tl_activation_forward(h->dst, h->src[0], h->rows * count / channels, channels,
                               h->node->activation.function);
@@ -288,6 +294,10 @@ tl_head_backward(const tl_head *h)
         return TL_OK;
     }
     switch (h->node->op) {
+    case TL_OP_RESIZING:
+    case TL_OP_CENTER_CROP:
+    case TL_OP_RANDOM_CROP:
+        return h->resize(h->grad_src[0], h->grad, h->node, input_shape(h, 0), h->rows, true);
     case TL_OP_ACTIVATION:
         tl_activation_backward(h->grad_src[0], h->grad, h->src[0], h->dst,
                                h->rows * count / channels, channels,

@@ -11,15 +11,7 @@
 #include <stddef.h>
 
 #include "core/status.h"
-
-typedef enum tl_resize_method {
-    TL_RESIZE_NEAREST,
-    TL_RESIZE_BILINEAR,
-    TL_RESIZE_BICUBIC,
-    TL_RESIZE_LANCZOS3,
-    TL_RESIZE_LANCZOS5,
-    TL_RESIZE_AREA
-} tl_resize_method;
+#include "image/taps.h"
 
 typedef struct tl_resize_plan {
     size_t src[2]; /* height, width */
@@ -42,5 +34,9 @@ size_t tl_resize_scratch(const tl_resize *resize);
 
 /* dst (height, width, channels) <- src (height, width, channels). */
 void tl_resize_run(const tl_resize *resize, float *dst, const float *src, float *scratch);
+
+/* grad_src += what grad_dst, the gradient of dst, means for src. */
+void tl_resize_back(const tl_resize *resize, float *grad_src, const float *grad_dst,
+                    float *scratch);
 
 #endif

@@ -147,6 +147,42 @@ const tl_backend tl_pictures_backend = {
     .forward = forward,
 };
 
+/* --- training --------------------------------------------------------------------------- */
+
+tl_status
+tl_pictures_resize(float *dst, const float *src, const tl_node *node, const tl_shape *input,
+                   size_t rows, bool back)
+{
+    tl_status status = TL_OK;
+    const tl_region region = tl_picture_region(node, input);
+    const tl_resizing how = tl_picture_resizing(node);
+    const size_t before = tl_shape_elements(input);
+    const size_t behind = tl_shape_elements(&node->shape);
+    tl_resize_plan plan = plan_of(input, &region, &how);
+    tl_resize *resize = NULL;
+    float *scratch = NULL;
+    if (region.height == how.size[0] && region.width == how.size[1]) {
+        plan.method = TL_RESIZE_NEAREST; /* each pixel as it is */
+    }
+    TL_TRY(tl_resize_create(&resize, &plan));
+    scratch = tl_alloc(tl_resize_scratch(resize), sizeof *scratch);
+    if (scratch == NULL) {
+        status = TL_OUT_OF_MEMORY;
+        goto done;
+    }
+    for (size_t r = 0; r < rows; r++) {
+        if (back) {
+            tl_resize_back(resize, dst + r * before, src + r * behind, scratch);
+        } else {
+            tl_resize_run(resize, dst + r * behind, src + r * before, scratch);
+        }
+    }
+done:
+    tl_free(scratch);
+    tl_resize_destroy(resize);
+    return status;
+}
+
 /* --- changes at random ------------------------------------------------------------------ */
 
 typedef struct change {

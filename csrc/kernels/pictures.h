@@ -8,6 +8,10 @@
 
 extern const tl_backend tl_pictures_backend;
 
+/* A tl_resize_function. */
+tl_status tl_pictures_resize(float *dst, const float *src, const tl_node *node,
+                             const tl_shape *input, size_t rows, bool back);
+
 /* dst (count, shape of the node) <- src (count, shape of its input), each picture changed by
  * its own TL_DRAWN of `numbers` (core/augmentation.h), one picture a thread. TL_BAD_VALUE where
  * the node is no random layer. */

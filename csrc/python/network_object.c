@@ -16,7 +16,7 @@
 static const tl_backend *const backends[] = {&tl_fused_backend, &tl_dnnl_backend,
                                              &tl_pictures_backend, &tl_plain_backend};
 static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm,
-                           &tl_training_kernels};
+                           tl_pictures_resize, &tl_training_kernels};
 
 /* No C call runs longer than about this without a look at the signals. */
 static const double SLICE_SECONDS = 0.1;

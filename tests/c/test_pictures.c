@@ -19,7 +19,7 @@
 enum { MOST = 40 * 40 * 4 };
 
 static const tl_backend *const backends[] = {&tl_pictures_backend, &tl_plain_backend};
-static const tl_ops ops = {backends, 2, NULL, NULL};
+static const tl_ops ops = {backends, 2, NULL, NULL, NULL};
 
 /* --- resizing --------------------------------------------------------------------------- */
 
@@ -154,6 +154,51 @@ test_resizing_takes_a_part_or_a_border(void)
                                          .method = (tl_resize_method)method,
                                          .antialias = true};
             check_resize(&plan, src, 2e-5);
+        }
+    }
+}
+
+/* <grad, R src> = <R' grad, src> for the gradient's R', where what is filled adds nothing. */
+static void
+test_gradients_take_the_same_way_back(void)
+{
+    static float src[11 * 17 * 3];
+    static float back[11 * 17 * 3];
+    static float dst[13 * 7 * 3];
+    static float grad[13 * 7 * 3];
+    const ptrdiff_t starts[][2] = {{0, 0}, {2, 3}, {-3, 0}, {-2, -1}};
+    const size_t parts[][2] = {{11, 17}, {6, 9}, {17, 17}, {14, 20}};
+    random_numbers(src, 11 * 17 * 3, 11);
+    random_numbers(grad, 13 * 7 * 3, 12);
+    for (size_t i = 0; i < 4; i++) {
+        for (int method = TL_RESIZE_NEAREST; method <= TL_RESIZE_AREA; method++) {
+            const tl_resize_plan plan = {.src = {11, 17},
+                                         .dst = {13, 7},
+                                         .channels = 3,
+                                         .start = {starts[i][0], starts[i][1]},
+                                         .part = {parts[i][0], parts[i][1]},
+                                         .method = (tl_resize_method)method,
+                                         .antialias = true};
+            double there = 0;
+            double and_back = 0;
+            tl_resize *resize = NULL;
+            CHECK_OK(tl_resize_create(&resize, &plan));
+            float *scratch = tl_alloc(tl_resize_scratch(resize), sizeof *scratch);
+            CHECK(scratch != NULL);
+            tl_resize_run(resize, dst, src, scratch);
+            for (size_t k = 0; k < 11 * 17 * 3; k++) {
+                back[k] = 0.25F; /* added to */
+            }
+            tl_resize_back(resize, back, grad, scratch);
+            for (size_t k = 0; k < 13 * 7 * 3; k++) {
+                there += (double)dst[k] * (double)grad[k];
+            }
+            for (size_t k = 0; k < 11 * 17 * 3; k++) {
+                and_back += ((double)back[k] - 0.25) * (double)src[k];
+            }
+            CHECK_NEAR(and_back, there, 1e-4);
+            tl_free(scratch);
+            tl_resize_destroy(resize);
         }
     }
 }
@@ -626,6 +671,7 @@ main(void)
 {
     RUN(test_resizing_is_a_weighted_sum);
     RUN(test_resizing_takes_a_part_or_a_border);
+    RUN(test_gradients_take_the_same_way_back);
     RUN(test_resizing_survives_a_lack_of_memory);
     RUN(test_shifts_by_whole_pixels);
     RUN(test_bilinear_is_exact_on_a_plane);

@@ -187,6 +187,48 @@ def test_random_crop_outside_of_training_is_smart_resize() -> None:
         np.testing.assert_allclose(ours, expected, rtol=0, atol=NEAR)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"interpolation": "nearest"},
+        {"interpolation": "bicubic", "antialias": True},
+        {"interpolation": "lanczos3", "crop_to_aspect_ratio": True},
+        {"pad_to_aspect_ratio": True, "fill_value": 0.3},
+    ],
+    ids=str,
+)
+def test_training_through_them(how: Any) -> None:
+    """Three steps of a convolution in front of them change its weights as in Keras."""
+
+    def trained(library: Any, make: Any, weights: Any) -> Any:
+        model = make(
+            [
+                library.Input((12, 14, 3)),
+                library.Conv2D(3, 3),
+                library.Resizing(8, 13, **how),
+                library.CenterCrop(7, 6),
+                library.Rescaling(1.5, 0.5),
+                library.Flatten(),
+                library.Dense(3, activation="softmax"),
+            ]
+        )
+        if weights is not None:
+            model.set_weights(weights)
+        start = model.get_weights()
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        x = pictures(6, (12, 14)) / np.float32(RANGE)
+        for _ in range(3):
+            model.train_on_batch(x, np.arange(6) % 3)
+        return start, model.get_weights()
+
+    start, ours = trained(layers, Sequential, None)
+    _, theirs = trained(keras.layers, keras.Sequential, start)
+    assert np.abs(ours[0] - start[0]).max() > 1e-3
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(our, their, atol=1e-5)
+
+
 # --- draws ----------------------------------------------------------------------------------------
 
 
