@@ -34,9 +34,12 @@ tl_network_draw_method(PyObject *op, PyObject *args, PyObject *kwargs)
     if (numbers == NULL) {
         return NULL;
     }
+    tl_status status;
     tl_detail_clear();
-    const tl_status status = tl_augmentation_draw(PyArray_DATA(numbers), graph, values[0],
-                                                  values[1], values[2], values[3]);
+    Py_BEGIN_ALLOW_THREADS
+    status = tl_augmentation_draw(PyArray_DATA(numbers), graph, values[0], values[1], values[2],
+                                  values[3]);
+    Py_END_ALLOW_THREADS
     if (status != TL_OK) {
         tl_raise(state_of(op), status);
         Py_CLEAR(numbers);

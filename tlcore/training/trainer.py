@@ -110,7 +110,8 @@ class Trainer(Compiling):
             validation_steps: batches of validation, at most one pass.
             keep_features: None keeps the values in front of the trained part for as long as a
                 picture is sure to be the same whenever it comes; False never does, True always
-                does, for sources that can be asked by index. The results are the same.
+                does, for sources that can be asked by index. The results are the same. Pictures
+                that layers change at random are kept only where flips are all that is random.
 
         The other arguments are Keras's.
 
