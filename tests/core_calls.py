@@ -30,6 +30,16 @@ def small_graph() -> _core.Graph:
     return graph
 
 
+def changing_graph() -> _core.Graph:
+    """Of layers for pictures: node 1 changes them at random."""
+    graph = _core.Graph((4, 4, 3))
+    graph.add("random_flip", "flip", [0], horizontal=True)
+    graph.add("rescaling", "scale", [1], scale=[2.0], offset=[1.0])
+    graph.add("resizing", "large", [2], size=(8, 7), interpolation="bilinear")
+    graph.add("center_crop", "crop", [3], size=(6, 6))
+    return graph
+
+
 FLAGS = [False] * 6 + [True, True]
 CUT = 4  # the pooled values, in front of the dropout
 
@@ -50,6 +60,8 @@ class World:
         self.weights = np.array([1, 0, 2, 1, 0.5], np.float32)
         self.trainer = self.new_trainer()
         self.trainer.train_batch(self.x, self.y)
+        self.changing = _core.Network(changing_graph(), [])
+        self.drawn = self.changing.draw(1, 2, 3, 5)
         self.value = np.zeros(3, np.float32)
         self.pixels = np.arange(6, dtype=np.uint8)
         self.floats = np.zeros(6, np.float32)
@@ -160,6 +172,18 @@ CALLS: dict[str, tuple[Call, Callable[[World], dict[str, Any]]]] = {
         lambda w: {"start": 0, "stop": -1},
     ),
     "Network.memory": (lambda w, **a: w.network.memory(**a), lambda w: {"start": 0, "stop": 6}),
+    "Network.lowered of pictures": (
+        lambda w, **a: w.changing.lowered(**a),
+        lambda w: {"start": 0, "stop": -1},
+    ),
+    "Network.draw": (
+        lambda w, **a: w.changing.draw(**a),
+        lambda w: {"node": 1, "seed": 2**63 - 1, "batch": 4, "rows": 5},
+    ),
+    "Network.change": (
+        lambda w, **a: w.changing.change(**a),
+        lambda w: {"x": w.pictures, "node": 1, "numbers": w.drawn},
+    ),
     "Network.prefix_runs": (lambda w: w.network.prefix_runs, lambda w: {}),
     "Trainer": (
         lambda w, **a: w.new_trainer(**a),
@@ -285,6 +309,43 @@ NODES: dict[str, dict[str, Any]] = {
     "spatial_dropout2d": {"rate": 0.5},
     "max_pooling2d": {"pool_size": (2, 1), "strides": (1, 2), "padding": "same"},
     "average_pooling2d": {"pool_size": (2, 2), "strides": (2, 2), "padding": "valid"},
+    "rescaling": {"scale": (2.0, 0.5, -1.0), "offset": (0.0, 1.0, 2.0)},
+    "resizing": {
+        "size": (5, 7),
+        "interpolation": "lanczos3",
+        "antialias": True,
+        "crop_to_aspect_ratio": False,
+        "pad_to_aspect_ratio": True,
+        "fill_value": 0.5,
+    },
+    "center_crop": {"size": (3, 5)},
+    "random_flip": {"horizontal": True, "vertical": True, "seed": 3},
+    "random_rotation": {
+        "factor": (-0.25, 0.5),
+        "fill_mode": "wrap",
+        "interpolation": "nearest",
+        "fill_value": 0.5,
+        "seed": None,
+    },
+    "random_zoom": {
+        "factor": (-0.25, 0.5),
+        "width_factor": None,
+        "fill_mode": "reflect",
+        "interpolation": "bilinear",
+        "fill_value": 0.0,
+        "seed": 2**63 - 1,
+    },
+    "random_translation": {
+        "factor": (-0.25, 0.5),
+        "width_factor": (-0.5, 0.25),
+        "fill_mode": "constant",
+        "interpolation": "bilinear",
+        "fill_value": 0.5,
+        "seed": 1,
+    },
+    "random_contrast": {"factor": (0.25, 0.5), "value_range": (0.0, 1.0), "seed": 1},
+    "random_brightness": {"factor": (-0.25, 0.5), "value_range": (-1.0, 1.0), "seed": 1},
+    "random_crop": {"size": (2, 3), "seed": 1},
 }
 
 

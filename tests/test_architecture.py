@@ -15,7 +15,7 @@ CSRC = ROOT / "csrc"
 DOORS = {
     "core": {"core"},
     "dnnl": {"core", "dnnl"},
-    "kernels": {"core", "kernels"},
+    "kernels": {"core", "image", "kernels"},
     "image": {"core", "image"},
     "python": {"core", "dnnl", "kernels", "image", "python"},
 }

@@ -54,7 +54,9 @@ class Step(TypedDict):
     `inputs` are indices into the list, -1 is the value at `start`. `kernel` and `bias` are
     float32 with batch norm folded in: HWIO, (h, w, channels, 1) for depthwise, (in, out) for
     dense. `window` is the size of a convolution's kernel or of a pooling, (1, 1) elsewhere.
-    `padding` is ((top, bottom), (left, right)). A second input is a residual that is added after
+    `padding` is ((top, bottom), (left, right)). `attributes` tell what a rescaling multiplies with
+    and adds, and what a crop or a resizing takes of the picture, (top, left, height, width), and
+    how. A second input is a residual that is added after
     the bias; a concatenate puts all its inputs together along the last axis.
     """
 
@@ -72,6 +74,9 @@ class Step(TypedDict):
         "concatenate",
         "max_pooling2d",
         "average_pooling2d",
+        "rescaling",
+        "crop",
+        "resizing",
     ]
     name: str
     inputs: tuple[int, ...]
@@ -83,6 +88,7 @@ class Step(TypedDict):
     strides: tuple[int, int]
     padding: tuple[tuple[int, int], tuple[int, int]]
     activation: Activation
+    attributes: dict[str, Any]
 
 class Graph:
     """Nodes in topological order. Node 0 is the input; the last node is the output."""
@@ -112,6 +118,14 @@ class Graph:
         global_average_pooling2d(keepdims=False)   global_max_pooling2d(keepdims=False)
         flatten()                       dense(units, use_bias=True)
         dropout(rate)                   spatial_dropout2d(rate)
+        rescaling(scale, offset), each 1 number or one a channel
+        resizing(size, interpolation, antialias=False, crop_to_aspect_ratio=False,
+                 pad_to_aspect_ratio=False, fill_value=0)
+        center_crop(size)               random_crop(size, seed=None)
+        random_flip(horizontal=False, vertical=False, seed=None)
+        random_rotation(factor, fill_mode, interpolation, fill_value=0, seed=None)
+        random_zoom, random_translation(the same and width_factor)
+        random_contrast, random_brightness(factor, value_range, seed=None)
 
         ValueError: an unknown op, a repeated name, a bad attribute, shapes that do not fit.
         """
@@ -194,11 +208,27 @@ class Network:
         bit what pixels_to_float makes of it. With other input the three are a ValueError.
         With `finite`, values of `start` that hold NaN or infinity are a ValueError.
         """
+    def draw(self, node: int, seed: int, batch: int, rows: int) -> FloatArray:
+        """What the random layer `node` draws for each picture of a batch: float32 (rows, 8).
+
+        The draws follow from the layer's own seed, or `seed` if it has none, the count of the
+        batch and the row. A flip: 1 or 0. A rotation, zoom or translation: a0 a1 a2 b0 b1 b2 c0 c1
+        of Keras's `affine_transform`. Contrast: the factor. Brightness: what is added. A crop:
+        top and left. Zeros fill the row.
+
+        ValueError: the node is no such layer, or runs in inference mode.
+        """
+    def change(self, x: ArrayLike, node: int, numbers: ArrayLike) -> FloatArray:
+        """Values of the random layer `node` for a batch of its inputs, given what was drawn.
+
+        ValueError: the node is no such layer, or the shapes do not fit.
+        """
     def cut(self, trainable: Sequence[bool]) -> int:
         """The node after which training starts, given one flag for each parameter tensor.
 
-        The last node whose value depends on neither a trainable parameter nor randomness,
-        moved past every parameter-free node that it can be; never past the logits.
+        The last node whose value depends on neither a trainable parameter nor randomness, but for
+        random changes of pictures, moved past every parameter-free node that it can be; never past
+        the logits.
         """
     def lowered(self, start: int = 0, stop: int = -1) -> list[Step]: ...
     def memory(self, start: int = 0, stop: int = -1) -> dict[str, int]:

@@ -25,9 +25,10 @@ from tlcore import _core
 from tlcore.layers import _arguments as arguments
 from tlcore.layers import _assembly, _symbolic
 from tlcore.layers._assembly import Call
+from tlcore.layers._pictures import PictureLayer
 from tlcore.layers._symbolic import KerasTensor
 from tlcore.layers.input_layer import InputLayer
-from tlcore.layers.layer import Layer, Shape, Variable
+from tlcore.layers.layer import FloatArray, Layer, Shape, Variable
 from tlcore.layers.normalization import BatchNormalization
 from tlcore.training.trainer import Trainer
 from tlcore.utils.locks import building
@@ -298,12 +299,14 @@ class Model(Trainer, Layer):
         """Smallest and largest pixel value that the weights expect; None if unknown.
 
         (-1, 1) for ImageNet weights. Unless it is set, it is that of the model that the input
-        goes into first.
+        goes into first, or behind layers that only move pixels about; unknown behind a `Rescaling`.
         """
-        if self._input_range is None:
-            for layer, _ in self._uses()[:1]:
+        if self._input_range is not None:
+            return self._input_range
+        for layer, _ in self._uses():
+            if not _keeps_range(layer):
                 return layer.input_range if isinstance(layer, Model) else None
-        return self._input_range
+        return None
 
     @input_range.setter
     def input_range(self, value: tuple[float, float] | None) -> None:
@@ -428,23 +431,37 @@ class Model(Trainer, Layer):
     def __call__(self, inputs: Any, training: bool | None = None) -> Any:
         """Outputs for one batch, in inference: (batch, ...) float32 or uint8 -> (batch, ...).
 
-        Called with a symbolic tensor it gives one, as every layer does: see `Layer.__call__`.
+        Called with a symbolic tensor it gives one, as every layer does: see `Layer.__call__`. A
+        model of nothing but layers for pictures takes arrays as these do: it changes them at random
+        unless training=False, and may be called with pictures of any size, or a single one.
 
         Raises:
             ValueError: `x` has another shape than `input_shape`, or holds no numbers;
-                training=True for a model where that makes a difference (dropout, batch
-                normalization that is not frozen): training happens in `fit`.
+                training=True for a model where that makes a difference (dropout, random pictures,
+                batch normalization that is not frozen): training happens in `fit`.
         """
         tensors = _symbolic.given(self._owner, inputs)
         if tensors is not None:
             return _symbolic.called(self, tensors, training)
+        pictures = list(self._leaf_uses())
+        if pictures and all(isinstance(layer, PictureLayer) for layer, _ in pictures):
+            return self._changed(inputs, training is None or training)
         if training and self._differs_in_training():
             raise ValueError(
-                f"{self._owner} cannot be called with training=True: it has dropout or batch "
-                "normalization that is not frozen, which run in training mode only inside fit."
+                f"{self._owner} cannot be called with training=True: it has dropout, random "
+                "pictures or batch normalization that is not frozen, which run in training mode "
+                "only inside fit."
             )
         batch = self._as_input(inputs)
         return self.network.run(batch)
+
+    def _changed(self, pictures: Any, training: bool) -> FloatArray:
+        """What a model of layers for pictures, which is a chain, makes of an array of them."""
+        for layer, inference in self._leaf_uses():
+            assert isinstance(layer, PictureLayer)
+            pictures = layer.changed(pictures, training and not inference)
+        made: FloatArray = pictures
+        return made
 
     def _as_input(self, x: ArrayLike) -> NDArray[Any]:
         """`x` as a batch that the network takes; builds the model if its shape is still unknown."""
@@ -564,6 +581,13 @@ def _differs_in_training(layer: Layer) -> bool:
     if isinstance(layer, BatchNormalization):
         return layer.trainable
     return layer._takes_training and getattr(layer, "rate", 1) > 0  # a dropout
+
+
+def _keeps_range(layer: Layer) -> bool:
+    """Whether the layer gives pictures of the range of values that it takes."""
+    if isinstance(layer, Model):
+        return all(_keeps_range(inner) for inner, _ in layer._uses())
+    return isinstance(layer, PictureLayer) and layer._keeps_range
 
 
 def _models(layers: Iterable[Layer]) -> list[Model]:

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/arena.h"
+#include "core/picture_node.h"
 
 static const char *const op_names[TL_OP_COUNT] = {
     [TL_OP_INPUT] = "input",
@@ -27,6 +28,16 @@ static const char *const op_names[TL_OP_COUNT] = {
     [TL_OP_MAX_POOLING2D] = "max_pooling2d",
     [TL_OP_AVERAGE_POOLING2D] = "average_pooling2d",
     [TL_OP_SPATIAL_DROPOUT2D] = "spatial_dropout2d",
+    [TL_OP_RESCALING] = "rescaling",
+    [TL_OP_RESIZING] = "resizing",
+    [TL_OP_CENTER_CROP] = "center_crop",
+    [TL_OP_RANDOM_FLIP] = "random_flip",
+    [TL_OP_RANDOM_ROTATION] = "random_rotation",
+    [TL_OP_RANDOM_ZOOM] = "random_zoom",
+    [TL_OP_RANDOM_TRANSLATION] = "random_translation",
+    [TL_OP_RANDOM_CONTRAST] = "random_contrast",
+    [TL_OP_RANDOM_BRIGHTNESS] = "random_brightness",
+    [TL_OP_RANDOM_CROP] = "random_crop",
 };
 
 static const char *const function_names[TL_FUNCTION_COUNT] = {
@@ -98,6 +109,12 @@ tl_node_is_random(const tl_node *node)
 {
     return (node->op == TL_OP_DROPOUT || node->op == TL_OP_SPATIAL_DROPOUT2D) &&
            node->dropout.rate > 0 && !node->inference;
+}
+
+bool
+tl_node_is_augmentation(const tl_node *node)
+{
+    return node->op >= TL_OP_RANDOM_FLIP && node->op <= TL_OP_RANDOM_CROP && !node->inference;
 }
 
 static tl_padding
@@ -410,6 +427,21 @@ infer_shape(tl_shape *shape, const tl_graph *graph, const tl_node *node)
     case TL_OP_SPATIAL_DROPOUT2D:
         TL_TRY(want_image(node, input));
         *shape = *input;
+        break;
+    case TL_OP_RESCALING:
+        TL_TRY(tl_picture_shape(shape, node, input));
+        break;
+    case TL_OP_RESIZING:
+    case TL_OP_CENTER_CROP:
+    case TL_OP_RANDOM_FLIP:
+    case TL_OP_RANDOM_ROTATION:
+    case TL_OP_RANDOM_ZOOM:
+    case TL_OP_RANDOM_TRANSLATION:
+    case TL_OP_RANDOM_CONTRAST:
+    case TL_OP_RANDOM_BRIGHTNESS:
+    case TL_OP_RANDOM_CROP:
+        TL_TRY(want_image(node, input));
+        TL_TRY(tl_picture_shape(shape, node, input));
         break;
     case TL_OP_CONCATENATE:
         TL_TRY(concatenated_shape(shape, graph, node));

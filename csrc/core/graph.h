@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/picture.h"
 #include "core/shape.h"
 #include "core/status.h"
 
@@ -36,6 +37,17 @@ typedef enum tl_op {
     TL_OP_MAX_POOLING2D,
     TL_OP_AVERAGE_POOLING2D, /* over the pixels that exist, without the padding */
     TL_OP_SPATIAL_DROPOUT2D, /* dropout of whole channels */
+    /* of pictures: picture.h; the random ones do something in training only */
+    TL_OP_RESCALING,
+    TL_OP_RESIZING,
+    TL_OP_CENTER_CROP,
+    TL_OP_RANDOM_FLIP,
+    TL_OP_RANDOM_ROTATION,
+    TL_OP_RANDOM_ZOOM,
+    TL_OP_RANDOM_TRANSLATION,
+    TL_OP_RANDOM_CONTRAST,
+    TL_OP_RANDOM_BRIGHTNESS,
+    TL_OP_RANDOM_CROP,
     TL_OP_COUNT
 } tl_op;
 
@@ -106,6 +118,9 @@ typedef struct tl_node {
         struct {
             float rate;
         } dropout; /* both kinds */
+        tl_rescaling rescaling;
+        tl_resizing resizing;         /* of center_crop only the size */
+        tl_augmentation augmentation; /* random pictures */
     };
     /* filled in by tl_graph_add */
     tl_shape shape;     /* of the value it makes */
@@ -148,8 +163,12 @@ size_t tl_node_params(const tl_graph *graph, const tl_node *node, tl_param_spec 
 tl_padding tl_convolution_padding(const tl_convolution *convolution, const tl_shape *input);
 tl_padding tl_window_padding(const tl_node *node, const tl_shape *input);
 
-/* Whether a training step draws random numbers for the node. */
+/* Whether a training step draws random numbers for the node. Random pictures are made in front
+ * of it: see tl_node_is_augmentation. */
 bool tl_node_is_random(const tl_node *node);
+
+/* Whether fit changes pictures at random here. */
+bool tl_node_is_augmentation(const tl_node *node);
 
 /* Keras-like names, as the facade and error messages use them. */
 const char *tl_op_name(tl_op op);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/arena.h"
+#include "core/picture_node.h"
 
 static const char *const kind_names[TL_STEP_KIND_COUNT] = {
     [TL_STEP_CONV2D] = "conv2d",
@@ -22,6 +23,9 @@ static const char *const kind_names[TL_STEP_KIND_COUNT] = {
     [TL_STEP_CONCATENATE] = "concatenate",
     [TL_STEP_MAX_POOLING2D] = "max_pooling2d",
     [TL_STEP_AVERAGE_POOLING2D] = "average_pooling2d",
+    [TL_STEP_RESCALING] = "rescaling",
+    [TL_STEP_CROP] = "crop",
+    [TL_STEP_RESIZING] = "resizing",
 };
 
 const char *
@@ -259,6 +263,34 @@ lower_dense(lowering *l, size_t id)
     step->bias_param = node->dense.use_bias ? node->first_param + 1 : TL_NONE;
 }
 
+/* The node's value, and who reads it, is its input's. */
+static void
+pass_through(lowering *l, size_t id)
+{
+    const size_t input = l->graph->nodes[id].inputs[0];
+    l->value[id] = l->value[input];
+    l->consumers[id] += l->consumers[input] - 1;
+}
+
+/* Nothing where the picture has the wanted size already, and a copy where it is cut out. */
+static void
+lower_resizing(lowering *l, size_t id)
+{
+    const tl_node *node = &l->graph->nodes[id];
+    const tl_shape *input = &l->graph->nodes[node->inputs[0]].shape;
+    const tl_region region = tl_picture_region(node, input);
+    const bool keeps_size =
+        region.height == node->shape.dims[0] && region.width == node->shape.dims[1];
+    if (keeps_size && tl_shape_equal(input, &node->shape)) {
+        pass_through(l, id);
+        return;
+    }
+    const bool within = region.top >= 0 && region.left >= 0;
+    tl_step *step = new_step(l, id, keeps_size && within ? TL_STEP_CROP : TL_STEP_RESIZING);
+    step->region = region;
+    step->resizing = tl_picture_resizing(node);
+}
+
 static tl_status
 lower_node(lowering *l, size_t id)
 {
@@ -300,10 +332,23 @@ lower_node(lowering *l, size_t id)
     case TL_OP_AVERAGE_POOLING2D:
         lower_pooling(l, id);
         break;
+    case TL_OP_RESCALING:
+        new_step(l, id, TL_STEP_RESCALING)->rescaling = node->rescaling;
+        break;
+    case TL_OP_RESIZING:
+    case TL_OP_CENTER_CROP:
+    case TL_OP_RANDOM_CROP: /* in inference the middle */
+        lower_resizing(l, id);
+        break;
     case TL_OP_SPATIAL_DROPOUT2D:
-    case TL_OP_DROPOUT: /* nothing in inference: its value, and who reads it, is its input's */
-        l->value[id] = l->value[node->inputs[0]];
-        l->consumers[id] += l->consumers[node->inputs[0]] - 1;
+    case TL_OP_DROPOUT: /* nothing in inference, as what follows */
+    case TL_OP_RANDOM_FLIP:
+    case TL_OP_RANDOM_ROTATION:
+    case TL_OP_RANDOM_ZOOM:
+    case TL_OP_RANDOM_TRANSLATION:
+    case TL_OP_RANDOM_CONTRAST:
+    case TL_OP_RANDOM_BRIGHTNESS:
+        pass_through(l, id);
         break;
     case TL_OP_INPUT:
     case TL_OP_COUNT:

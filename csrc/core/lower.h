@@ -1,8 +1,9 @@
 /* Graph -> list of steps: what inference runs, export writes and (later) quantisation reads.
  *
  * Batch norm is folded into the convolution or dense layer before it, ReLU and ReLU6 become
- * its activation, zero padding its padding, and a residual add its second input. Only the
- * structure is decided here; tl_step_fold() computes the numbers whenever weights change. */
+ * its activation, zero padding its padding, and a residual add its second input. What does
+ * something in training only is not there. Only the structure is decided here; tl_step_fold()
+ * computes the numbers whenever weights change. */
 #ifndef TL_CORE_LOWER_H
 #define TL_CORE_LOWER_H
 
@@ -26,6 +27,9 @@ typedef enum tl_step_kind {
     TL_STEP_CONCATENATE,
     TL_STEP_MAX_POOLING2D,
     TL_STEP_AVERAGE_POOLING2D,
+    TL_STEP_RESCALING,
+    TL_STEP_CROP, /* a part of a picture as it is */
+    TL_STEP_RESIZING,
     TL_STEP_KIND_COUNT
 } tl_step_kind;
 
@@ -43,6 +47,11 @@ typedef struct tl_step {
     size_t kernel[2]; /* of a pooling its window */
     size_t strides[2];
     tl_padding padding;
+    tl_region region; /* of a crop or a resizing: what it takes of the picture */
+    union {
+        tl_rescaling rescaling;
+        tl_resizing resizing;
+    };
     tl_function function; /* activation, applied last */
     /* indices of parameters in the graph, or TL_NONE */
     size_t kernel_param;

@@ -421,6 +421,19 @@ release_entry(tl_network *network, entry *e)
     tl_mutex_unlock(&network->lock);
 }
 
+/* Whether a run of this stretch brings images from the input to where they are used. On their
+ * way to a random change of pictures they are still to come from there. */
+static bool
+carries_on(const tl_graph *graph, size_t start, size_t stop)
+{
+    for (size_t i = stop + 1; i < graph->count; i++) {
+        if (graph->nodes[i].inputs[0] == stop && tl_node_is_augmentation(&graph->nodes[i])) {
+            return false;
+        }
+    }
+    return start == 0 || tl_node_is_augmentation(&graph->nodes[start]);
+}
+
 tl_status
 tl_network_run(tl_network *network, float *dst, const float *src, size_t count, size_t start,
                size_t stop)
@@ -443,7 +456,7 @@ tl_network_run_images(tl_network *network, float *dst, const tl_images *src, siz
     TL_TRY(ready_entry(&e, network, start, stop));
     status = tl_program_run(e->program, dst, src, count);
     release_entry(network, e);
-    if (status == TL_OK && start == 0 && stop != 0) {
+    if (status == TL_OK && start != stop && carries_on(network->graph, start, stop)) {
         atomic_fetch_add(&network->prefix_runs, count);
     }
 done:

@@ -63,12 +63,14 @@ tl_status tl_network_run(tl_network *network, float *dst, const float *src, size
 tl_status tl_network_run_images(tl_network *network, float *dst, const tl_images *src,
                                 size_t count, size_t start, size_t stop);
 
-/* Images that have been carried through the network from its input. */
+/* Images that have been carried through the network from its input, each once however often
+ * it is changed at random on the way. */
 size_t tl_network_prefix_runs(const tl_network *network);
 
 /* Where training starts: the last node whose value depends on neither a trainable parameter
- * nor randomness, moved past every parameter-free node that it can be, but not past the value
- * that goes into the output's activation. `trainable`: one flag a parameter. */
+ * nor randomness other than that of pictures, moved past every parameter-free node that it can
+ * be, but not past the value that goes into the output's activation. `trainable`: one flag a
+ * parameter. */
 size_t tl_network_cut(const tl_network *network, const bool *trainable);
 
 typedef struct tl_network_memory {

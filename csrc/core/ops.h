@@ -116,11 +116,17 @@ typedef struct tl_gemm {
 typedef tl_status (*tl_gemm_function)(float *c, const float *a, const float *b,
                                       const tl_gemm *shape);
 
+/* A node that resizes pictures (picture_node.h), in training: dst <- src of `rows` pictures;
+ * with `back` src's gradient, dst here, += what dst's, src here, means for it. */
+typedef tl_status (*tl_resize_function)(float *dst, const float *src, const tl_node *node,
+                                        const tl_shape *input, size_t rows, bool back);
+
 /* Everything that can run, in order of preference. */
 typedef struct tl_ops {
     const tl_backend *const *backends;
     size_t count;
     tl_gemm_function gemm;
+    tl_resize_function resize; /* NULL: such nodes cannot be trained through */
     const tl_train_ops *training;
 } tl_ops;
 

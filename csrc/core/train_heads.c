@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "core/activation.h"
+#include "core/picture_node.h"
 #include "core/pooling.h"
 #include "core/random.h"
 
 tl_status
-tl_head_check(const tl_node *node)
+tl_head_check(const tl_node *node, const tl_ops *ops)
 {
     if (node->op == TL_OP_RELU && !isinf(node->relu.max_value) &&
         node->relu.max_value != 6.0F) {
@@ -17,6 +18,13 @@ tl_head_check(const tl_node *node)
                        "training cannot go through relu \"%s\" with max_value %g; 6 and None "
                        "can be trained",
                        node->name, (double)node->relu.max_value);
+    }
+    const bool resizes = tl_node_resizes(node);
+    if (tl_node_is_augmentation(node) || (resizes && ops->resize == NULL)) {
+        return tl_fail(TL_UNSUPPORTED,
+                       "training cannot go through %s \"%s\": put it in front of all layers "
+                       "that train",
+                       tl_op_name(node->op), node->name);
     }
     return TL_OK;
 }
@@ -207,6 +215,24 @@ pad(const tl_head *h, float *large, float *small)
     }
 }
 
+/* --- rescaling -------------------------------------------------------------------------- */
+
+/* dst = src * scale + offset, or the gradient of src. */
+static void
+rescale(const tl_head *h)
+{
+    const tl_rescaling *r = &h->node->rescaling;
+    const size_t channels = tl_shape_channels(&h->node->shape);
+    for (size_t i = 0; i < h->rows * dst_count(h); i++) {
+        const size_t c = r->count == 1 ? 0 : i % channels;
+        if (h->grad == NULL) {
+            h->dst[i] = h->src[0][i] * r->scale[c] + r->offset[c];
+        } else {
+            h->grad_src[0][i] += h->grad[i] * r->scale[c];
+        }
+    }
+}
+
 /* --- who does what ---------------------------------------------------------------------- */
 
 tl_status
@@ -217,6 +243,10 @@ tl_head_forward(const tl_head *h)
     switch (h->node->op) {
     case TL_OP_DENSE:
         return forward_dense(h);
+    case TL_OP_RESIZING:
+    case TL_OP_CENTER_CROP:
+    case TL_OP_RANDOM_CROP:
+        return h->resize(h->dst, h->src[0], h->node, input_shape(h, 0), h->rows, false);
     case TL_OP_ACTIVATION:
         tl_activation_forward(h->dst, h->src[0], h->rows * count / channels, channels,
                               h->node->activation.function);
@@ -237,6 +267,9 @@ tl_head_forward(const tl_head *h)
     case TL_OP_ZERO_PADDING2D:
         memset(h->dst, 0, h->rows * count * sizeof *h->dst);
         pad(h, h->dst, (float *)(uintptr_t)h->src[0]); /* only read */
+        break;
+    case TL_OP_RESCALING:
+        rescale(h);
         break;
     default:
         return tl_fail(TL_UNSUPPORTED, "training cannot go through the %s layer \"%s\"",
@@ -261,6 +294,10 @@ tl_head_backward(const tl_head *h)
         return TL_OK;
     }
     switch (h->node->op) {
+    case TL_OP_RESIZING:
+    case TL_OP_CENTER_CROP:
+    case TL_OP_RANDOM_CROP:
+        return h->resize(h->grad_src[0], h->grad, h->node, input_shape(h, 0), h->rows, true);
     case TL_OP_ACTIVATION:
         tl_activation_backward(h->grad_src[0], h->grad, h->src[0], h->dst,
                                h->rows * count / channels, channels,
@@ -278,6 +315,9 @@ tl_head_backward(const tl_head *h)
         break;
     case TL_OP_ZERO_PADDING2D:
         pad(h, (float *)(uintptr_t)h->grad, h->grad_src[0]); /* only read */
+        break;
+    case TL_OP_RESCALING:
+        rescale(h);
         break;
     default:
         return tl_fail(TL_UNSUPPORTED, "training cannot go through the %s layer \"%s\"",

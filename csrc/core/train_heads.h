@@ -11,6 +11,7 @@ typedef struct tl_head {
     const tl_graph *graph;
     const tl_node *node;
     tl_gemm_function gemm;
+    tl_resize_function resize;
     size_t rows;
     size_t first_row;                /* of the batch: dropout draws by place */
     uint64_t stream;                 /* of dropout */
@@ -26,7 +27,7 @@ typedef struct tl_head {
 } tl_head;
 
 /* TL_UNSUPPORTED names a node that cannot be trained through. */
-tl_status tl_head_check(const tl_node *node);
+tl_status tl_head_check(const tl_node *node, const tl_ops *ops);
 
 tl_status tl_head_forward(const tl_head *head);
 tl_status tl_head_backward(const tl_head *head);

@@ -138,7 +138,7 @@ tl_parts_create(tl_parts **out, const tl_parts_plan *plan)
     all->output = plan->output;
     for (size_t i = plan->start + 1; i <= plan->logits; i++) {
         if (plan->needed[i]) {
-            TL_TRY(tl_head_check(&graph->nodes[i]));
+            TL_TRY(tl_head_check(&graph->nodes[i], all->ops));
         }
     }
     TL_TRY(tl_train_plan_create(&all->plan, graph, plan->start, plan->logits, plan->needed,
@@ -539,6 +539,7 @@ describe_head(const part *one, const tl_parts_batch *batch, const tl_unit *unit,
     return (tl_head){.graph = all->graph,
                      .node = node_of(all, unit->head),
                      .gemm = all->ops->gemm,
+                     .resize = all->ops->resize,
                      .rows = one->rows,
                      .first_row = one->first_row,
                      .stream = tl_random_bits(batch->seed, batch->step * 4096 + unit->head),

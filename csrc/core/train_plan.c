@@ -38,7 +38,9 @@ is_rectifier(const tl_node *node, tl_function *function)
 static bool
 passes_through(const tl_node *node)
 {
-    return node->op == TL_OP_FLATTEN ||
+    const bool random_picture =
+        node->op >= TL_OP_RANDOM_FLIP && node->op <= TL_OP_RANDOM_BRIGHTNESS;
+    return node->op == TL_OP_FLATTEN || (random_picture && node->inference) ||
            ((node->op == TL_OP_DROPOUT || node->op == TL_OP_SPATIAL_DROPOUT2D) &&
             (node->inference || node->dropout.rate == 0)) ||
            (node->op == TL_OP_ACTIVATION && node->activation.function == TL_LINEAR);

@@ -10,7 +10,9 @@ static size_t
 takes(const tl_block *chain)
 {
     const tl_step_kind kind = chain->steps[0].kind;
-    return kind != TL_STEP_CONV2D && kind != TL_STEP_DEPTHWISE_CONV2D && kind != TL_STEP_DENSE;
+    return kind != TL_STEP_CONV2D && kind != TL_STEP_DEPTHWISE_CONV2D &&
+           kind != TL_STEP_DENSE && kind != TL_STEP_RESCALING && kind != TL_STEP_CROP &&
+           kind != TL_STEP_RESIZING;
 }
 
 static tl_status

@@ -13,8 +13,10 @@
 #define NO_IMPORT_ARRAY
 #endif
 #include <numpy/arrayobject.h>
+#include <time.h>
 
 #include "core/graph.h"
+#include "core/lower.h"
 #include "core/network.h"
 #include "core/parameters.h"
 #include "core/status.h"
@@ -63,6 +65,15 @@ typedef struct TrainerObject {
     bool has_lock;
 } TrainerObject;
 
+/* To see how long a slice of work took: no C call runs long without a look at the signals. */
+static inline double
+tl_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
 /* errors.c: the only place that picks an exception. */
 
 /* Sets the exception for a failed core call and returns NULL. */
@@ -75,6 +86,7 @@ int tl_integer_from(long long *out, PyObject *value, long long least, long long 
 int tl_size_from(size_t *out, PyObject *value, const char *argument);
 int tl_number_from(double *out, PyObject *value, const char *argument);
 int tl_flag_from(bool *out, PyObject *value);
+int tl_float_from(float *out, PyObject *value, const char *argument);
 
 /* *out is a view of `value`, without null characters. */
 int tl_text_from(const char **out, PyObject *value, const char *argument);
@@ -85,6 +97,7 @@ PyObject *tl_items_from(PyObject *sequence, const char *argument, const char *ki
 /* convert.c: between Python objects and the core's structs. 0, or -1 with an exception. */
 int tl_shape_from(tl_shape *shape, PyObject *sequence, const char *argument);
 PyObject *tl_shape_to(const tl_shape *shape);
+int tl_pair_from(size_t out[2], PyObject *sequence, const char *argument);
 PyObject *tl_sizes_to(const size_t *sizes, size_t count);
 
 /* A C-contiguous float32 array of exactly this shape, or (rows, *shape) with any number of
@@ -120,5 +133,14 @@ PyObject *tl_transform_picture_method(PyObject *module, PyObject *args, PyObject
 /* graph_object.c */
 PyObject *tl_graph_wrap(module_state *state, tl_graph *graph); /* takes the graph over */
 PyObject *tl_mobilenet_v2_method(PyObject *module, PyObject *args, PyObject *kwargs);
+
+/* picture_attributes.c: those of layers for pictures. 1: no such attribute; and a new dict. */
+int tl_picture_attribute_from(tl_node *node, const char *name, PyObject *value);
+PyObject *tl_picture_attributes_to(const tl_node *node);
+PyObject *tl_picture_step_to(const tl_step *step);
+
+/* picture_methods.c: methods of Network. */
+PyObject *tl_network_draw_method(PyObject *op, PyObject *args, PyObject *kwargs);
+PyObject *tl_network_change_method(PyObject *op, PyObject *args, PyObject *kwargs);
 
 #endif

@@ -46,6 +46,21 @@ tl_sizes_to(const size_t *sizes, size_t count)
     return tuple;
 }
 
+int
+tl_pair_from(size_t out[2], PyObject *sequence, const char *argument)
+{
+    tl_shape pair;
+    if (tl_shape_from(&pair, sequence, argument) < 0) {
+        return -1;
+    }
+    if (pair.rank != 2) {
+        PyErr_Format(PyExc_ValueError, "%s must hold 2 integers, not %zu", argument, pair.rank);
+        return -1;
+    }
+    memcpy(out, pair.dims, 2 * sizeof *out);
+    return 0;
+}
+
 PyObject *
 tl_shape_to(const tl_shape *shape)
 {

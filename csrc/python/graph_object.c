@@ -9,32 +9,6 @@
 /* --- attributes in ---------------------------------------------------------------------- */
 
 static int
-read_pair(size_t out[2], PyObject *value, const char *name)
-{
-    tl_shape pair;
-    if (tl_shape_from(&pair, value, name) < 0) {
-        return -1;
-    }
-    if (pair.rank != 2) {
-        PyErr_Format(PyExc_ValueError, "%s must hold 2 integers, not %zu", name, pair.rank);
-        return -1;
-    }
-    memcpy(out, pair.dims, 2 * sizeof *out);
-    return 0;
-}
-
-static int
-read_float(float *out, PyObject *value, const char *name)
-{
-    double number;
-    if (tl_number_from(&number, value, name) < 0) {
-        return -1;
-    }
-    *out = (float)number;
-    return 0;
-}
-
-static int
 read_same(bool *same, PyObject *value)
 {
     const char *text;
@@ -92,8 +66,8 @@ read_padding(tl_padding *padding, PyObject *value)
         PyErr_Format(PyExc_ValueError,
                      "padding must be ((top, bottom), (left, right)), not %zd items",
                      PyTuple_GET_SIZE(pair));
-    } else if (read_pair(rows, PyTuple_GET_ITEM(pair, 0), "padding") == 0 &&
-               read_pair(cols, PyTuple_GET_ITEM(pair, 1), "padding") == 0) {
+    } else if (tl_pair_from(rows, PyTuple_GET_ITEM(pair, 0), "padding") == 0 &&
+               tl_pair_from(cols, PyTuple_GET_ITEM(pair, 1), "padding") == 0) {
         *padding = (tl_padding){rows[0], rows[1], cols[0], cols[1]};
         result = 0;
     }
@@ -109,10 +83,10 @@ read_convolution(tl_convolution *c, const char *name, PyObject *value, bool dept
         return tl_size_from(&c->filters, value, name);
     }
     if (strcmp(name, "kernel_size") == 0) {
-        return read_pair(c->kernel, value, name);
+        return tl_pair_from(c->kernel, value, name);
     }
     if (strcmp(name, "strides") == 0) {
-        return read_pair(c->strides, value, name);
+        return tl_pair_from(c->strides, value, name);
     }
     if (strcmp(name, "padding") == 0) {
         return read_same(&c->same, value);
@@ -128,10 +102,10 @@ static int
 read_window(tl_node *node, const char *name, PyObject *value)
 {
     if (strcmp(name, "pool_size") == 0) {
-        return read_pair(node->window.pool, value, name);
+        return tl_pair_from(node->window.pool, value, name);
     }
     if (strcmp(name, "strides") == 0) {
-        return read_pair(node->window.strides, value, name);
+        return tl_pair_from(node->window.strides, value, name);
     }
     return strcmp(name, "padding") == 0 ? read_same(&node->window.same, value) : 1;
 }
@@ -140,10 +114,10 @@ static int
 read_batch_normalization(tl_node *node, const char *name, PyObject *value)
 {
     if (strcmp(name, "epsilon") == 0) {
-        return read_float(&node->batch_normalization.epsilon, value, name);
+        return tl_float_from(&node->batch_normalization.epsilon, value, name);
     }
     return strcmp(name, "momentum") == 0
-               ? read_float(&node->batch_normalization.momentum, value, name)
+               ? tl_float_from(&node->batch_normalization.momentum, value, name)
                : 1;
 }
 
@@ -165,7 +139,7 @@ read_attribute(tl_node *node, const char *name, PyObject *value)
         return read_window(node, name, value);
     case TL_OP_RELU:
         if (strcmp(name, "max_value") == 0) {
-            return value == Py_None ? 0 : read_float(&node->relu.max_value, value, name);
+            return value == Py_None ? 0 : tl_float_from(&node->relu.max_value, value, name);
         }
         return 1;
     case TL_OP_ACTIVATION:
@@ -183,9 +157,9 @@ read_attribute(tl_node *node, const char *name, PyObject *value)
         return strcmp(name, "use_bias") == 0 ? tl_flag_from(&node->dense.use_bias, value) : 1;
     case TL_OP_DROPOUT:
     case TL_OP_SPATIAL_DROPOUT2D:
-        return strcmp(name, "rate") == 0 ? read_float(&node->dropout.rate, value, name) : 1;
+        return strcmp(name, "rate") == 0 ? tl_float_from(&node->dropout.rate, value, name) : 1;
     default:
-        return 1;
+        return tl_picture_attribute_from(node, name, value);
     }
 }
 
@@ -261,7 +235,7 @@ attributes_of(const tl_node *node)
     case TL_OP_SPATIAL_DROPOUT2D:
         return Py_BuildValue("{s:d}", "rate", (double)node->dropout.rate);
     default:
-        return PyDict_New();
+        return tl_picture_attributes_to(node);
     }
 }
 

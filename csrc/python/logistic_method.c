@@ -1,8 +1,6 @@
 /* tlcore._core.logistic_regression: one function, which goes in slices. */
 #include "binding.h"
 
-#include <time.h>
-
 #include "core/logistic.h"
 
 static const double SLICE_SECONDS = 0.05;
@@ -144,14 +142,6 @@ read_plan(tl_logistic_plan *plan, logistic_arrays *arrays, PyObject *args, PyObj
     return 0;
 }
 
-static double
-seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* 0, or -1 with an exception. */
 static int
 run_in_slices(tl_logistic *fit, const module_state *state)
@@ -162,9 +152,9 @@ run_in_slices(tl_logistic *fit, const module_state *state)
         double elapsed;
         tl_detail_clear();
         Py_BEGIN_ALLOW_THREADS
-        elapsed = -seconds();
+        elapsed = -tl_seconds();
         status = tl_logistic_advance(fit, effort);
-        elapsed += seconds();
+        elapsed += tl_seconds();
         Py_END_ALLOW_THREADS
         if (status != TL_OK) {
             tl_raise(state, status);

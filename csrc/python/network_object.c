@@ -2,7 +2,6 @@
 #include "binding.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "core/arena.h"
 #include "core/lower.h"
@@ -10,13 +9,14 @@
 #include "dnnl/backend.h"
 #include "image/pixels.h"
 #include "kernels/fused.h"
+#include "kernels/pictures.h"
 #include "kernels/plain.h"
 #include "kernels/training.h"
 
 static const tl_backend *const backends[] = {&tl_fused_backend, &tl_dnnl_backend,
-                                             &tl_plain_backend};
+                                             &tl_pictures_backend, &tl_plain_backend};
 static const tl_ops ops = {backends, sizeof backends / sizeof backends[0], tl_dnnl_gemm,
-                           &tl_training_kernels};
+                           tl_pictures_resize, &tl_training_kernels};
 
 /* No C call runs longer than about this without a look at the signals. */
 static const double SLICE_SECONDS = 0.1;
@@ -196,14 +196,6 @@ parse_stretch(stretch *out, const NetworkObject *self, PyObject *args, PyObject 
                : -1;
 }
 
-static double
-seconds(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 /* How many rows take about SLICE_SECONDS, in whole rounds of the crew. */
 static size_t
 slice_at(double pace, size_t threads)
@@ -341,11 +333,11 @@ network_run(PyObject *op, PyObject *args, PyObject *kwargs)
         double elapsed;
         tl_detail_clear();
         Py_BEGIN_ALLOW_THREADS
-        elapsed = -seconds();
+        elapsed = -tl_seconds();
         status =
             tl_network_run_images(self->network, (float *)PyArray_DATA(dst) + row * dst_count,
                                   &some, count, nodes.start, nodes.stop);
-        elapsed += seconds();
+        elapsed += tl_seconds();
         Py_END_ALLOW_THREADS
         if (status != TL_OK) {
             tl_raise(state_of(op), status);
@@ -450,7 +442,7 @@ step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tenso
     PyObject *inputs = step_inputs(step);
     if (weights != NULL && inputs != NULL) {
         result = Py_BuildValue(
-            "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:(nn),s:((nn)(nn)),s:s}", "op",
+            "{s:s,s:s,s:O,s:N,s:N,s:O,s:O,s:(nn),s:(nn),s:((nn)(nn)),s:s,s:N}", "op",
             tl_step_kind_name(step->kind), "name",
             tl_network_graph(self->network)->nodes[step->node].name, "inputs", inputs,
             "input_shape", tl_shape_to(&step->src_shape), "output_shape",
@@ -459,7 +451,8 @@ step_to_dict(NetworkObject *self, const tl_step *step, const float *const *tenso
             (Py_ssize_t)step->kernel[1], "strides", (Py_ssize_t)step->strides[0],
             (Py_ssize_t)step->strides[1], "padding", (Py_ssize_t)step->padding.top,
             (Py_ssize_t)step->padding.bottom, (Py_ssize_t)step->padding.left,
-            (Py_ssize_t)step->padding.right, "activation", tl_function_name(step->function));
+            (Py_ssize_t)step->padding.right, "activation", tl_function_name(step->function),
+            "attributes", tl_picture_step_to(step));
     }
     Py_XDECREF(inputs);
     Py_XDECREF(weights);
@@ -564,6 +557,10 @@ network_prefix_runs(PyObject *op, void *unused)
 static PyMethodDef network_methods[] = {
     {"run", (PyCFunction)(void (*)(void))network_run, METH_VARARGS | METH_KEYWORDS,
      "Values of node stop for a batch of values of node start."},
+    {"draw", (PyCFunction)(void (*)(void))tl_network_draw_method, METH_VARARGS | METH_KEYWORDS,
+     "What a layer that changes pictures at random draws for a batch."},
+    {"change", (PyCFunction)(void (*)(void))tl_network_change_method,
+     METH_VARARGS | METH_KEYWORDS, "Values of such a layer, given what was drawn."},
     {"cut", network_cut, METH_O, "The node after which training starts."},
     {"lowered", (PyCFunction)(void (*)(void))network_lowered, METH_VARARGS | METH_KEYWORDS,
      "The list of steps that inference runs, with folded weights."},

@@ -114,3 +114,14 @@ tl_items_from(PyObject *sequence, const char *argument, const char *kind)
     }
     return PySequence_Tuple(sequence);
 }
+
+int
+tl_float_from(float *out, PyObject *value, const char *argument)
+{
+    double number;
+    if (tl_number_from(&number, value, argument) < 0) {
+        return -1;
+    }
+    *out = (float)number;
+    return 0;
+}

@@ -158,8 +158,8 @@ numbers_are_allowed(const tl_node *node)
         return node->dropout.rate >= 0 && node->dropout.rate < 1;
     case TL_OP_ACTIVATION:
         return node->activation.function < TL_FUNCTION_COUNT;
-    default:
-        return true;
+    default: /* random graphs set none of what a layer for pictures must have */
+        return node->op < TL_OP_RESCALING;
     }
 }
 

@@ -8,6 +8,7 @@
 #include "core/arena.h"
 #include "dnnl/backend.h"
 #include "kernels/fused.h"
+#include "kernels/pictures.h"
 #include "kernels/plain.h"
 #include "kernels/training.h"
 #include "reference_training.h"
@@ -360,7 +361,8 @@ static const tl_backend reference_backend = {
 
 static const tl_backend *const reference_list[] = {&reference_backend};
 static const tl_backend *const product_list[] = {&tl_fused_backend, &tl_dnnl_backend,
-                                                 &tl_plain_backend};
+                                                 &tl_pictures_backend, &tl_plain_backend};
 
-const tl_ops reference_ops = {reference_list, 1, gemm, &reference_training};
-const tl_ops product_ops = {product_list, 3, tl_dnnl_gemm, &tl_training_kernels};
+const tl_ops reference_ops = {reference_list, 1, gemm, NULL, &reference_training};
+const tl_ops product_ops = {product_list, 4, tl_dnnl_gemm, tl_pictures_resize,
+                            &tl_training_kernels};

@@ -2,7 +2,8 @@
 
 Layouts (schema.fbs and the operators' reference kernels): activations NHWC, CONV_2D weights OHWI,
 DEPTHWISE_CONV_2D weights 1HWC, FULLY_CONNECTED weights (out, in), PAD an int32 (4, 2) constant,
-MEAN and REDUCE_MAX int32 axes. All operators are of version 1, which every runtime has.
+MEAN and REDUCE_MAX int32 axes. Operators are of version 1, which every runtime has, but for those
+that resize pictures: whoever knows version 1 alone would take pixels by their corners.
 """
 
 from __future__ import annotations
@@ -36,17 +37,21 @@ class Code(IntEnum):
     RELU = 19
     RELU6 = 21
     RESHAPE = 22
+    RESIZE_BILINEAR = 23
     SOFTMAX = 25
     TANH = 28
     PAD = 34
     MEAN = 40
     DIV = 42
+    STRIDED_SLICE = 45
     EXP = 47
     LOG_SOFTMAX = 50
     MINIMUM = 57
     NEG = 59
+    PADV2 = 60
     LOG = 73
     REDUCE_MAX = 82
+    RESIZE_NEAREST_NEIGHBOR = 97
     LEAKY_RELU = 98
     ABS = 101
     ELU = 111
@@ -54,12 +59,17 @@ class Code(IntEnum):
     GELU = 150
 
 
-# First TensorFlow Lite that has version 1 of an operator (runtime_version.cc); all others 1.5.
+# Versions of operators other than 1.
+VERSIONS = {Code.RESIZE_BILINEAR: 3, Code.RESIZE_NEAREST_NEIGHBOR: 3}
+
+# First TensorFlow Lite that has this version of an operator (runtime_version.cc); all others 1.5.
 FIRST_RUNTIME = {
+    Code.STRIDED_SLICE: (1, 6),
     Code.MEAN: (1, 6),
     Code.DIV: (1, 6),
     Code.EXP: (1, 7),
     Code.NEG: (1, 9),
+    Code.PADV2: (1, 9),
     Code.REDUCE_MAX: (1, 11),
     Code.ABS: (1, 13),
     Code.LOGISTIC: (1, 14),
@@ -70,6 +80,8 @@ FIRST_RUNTIME = {
     Code.LEAKY_RELU: (1, 14),  # 1.13.1
     Code.ELU: (1, 14),
     Code.HARD_SWISH: (1, 15),
+    Code.RESIZE_BILINEAR: (2, 2),
+    Code.RESIZE_NEAREST_NEIGHBOR: (2, 3),
     Code.GELU: (2, 9),
 }
 
@@ -189,6 +201,12 @@ def _step(plan: Plan, step: Step, inputs: list[int]) -> int:
         wanted = np.array([-1, *shape], np.int32)
         target = plan.constant(f"{name}/shape", wanted)
         return plan.add(Code.RESHAPE, (inputs[0], target), name, shape, new_shape=wanted)
+    if op == "rescaling":
+        return _rescaled(plan, inputs[0], step)
+    if op == "crop":
+        return _cut_out(plan, inputs[0], step, name, shape)
+    if op == "resizing":
+        return _resized(plan, inputs[0], step)
     raise ValueError(f"the step {name!r} is a {op!r}, which tlcore cannot write as .tflite.")
 
 
@@ -254,6 +272,60 @@ def _padded(step: Step) -> Shape:
 def _pad(plan: Plan, value: int, step: Step, name: str, shape: Sequence[int]) -> int:
     amounts = np.array([(0, 0), *step["padding"], (0, 0)], np.int32)
     return plan.add(Code.PAD, (value, plan.constant(f"{name}/paddings", amounts)), name, shape)
+
+
+def _rescaled(plan: Plan, value: int, step: Step) -> int:
+    name, shape = step["name"], step["output_shape"]
+    scale, offset = (
+        plan.constant(f"{name}/{which}", np.array(step["attributes"][which], np.float32))
+        for which in ("scale", "offset")
+    )
+    value = plan.add(Code.MUL, (value, scale), f"{name}/scaled", shape, activation=0)
+    return plan.add(Code.ADD, (value, offset), name, shape, activation=0)
+
+
+def _cut_out(plan: Plan, value: int, step: Step, name: str, shape: Sequence[int]) -> int:
+    """The part of each picture that the step takes; batch and channels are masked."""
+    top, left, height, width = step["attributes"]["region"]
+    corners = ((0, top, left, 0), (0, top + height, left + width, 0), (1, 1, 1, 1))
+    given = [
+        plan.constant(f"{name}/{which}", np.array(corner, np.int32))
+        for which, corner in zip(("begin", "end", "strides"), corners, strict=True)
+    ]
+    return plan.add(Code.STRIDED_SLICE, (value, *given), name, shape, mask=0b1001)
+
+
+def _framed(plan: Plan, value: int, step: Step, name: str, shape: Sequence[int]) -> int:
+    """Each picture with a border of the fill value."""
+    top, left, height, width = step["attributes"]["region"]
+    rows, cols = step["input_shape"][:2]
+    amounts = [(0, 0), (-top, height - rows + top), (-left, width - cols + left), (0, 0)]
+    paddings = plan.constant(f"{name}/paddings", np.array(amounts, np.int32))
+    fill = step["attributes"]["fill_value"]
+    if fill == 0:
+        return plan.add(Code.PAD, (value, paddings), name, shape)
+    constant = plan.constant(f"{name}/fill_value", np.array(fill, np.float32))
+    return plan.add(Code.PADV2, (value, paddings, constant), name, shape)
+
+
+def _resized(plan: Plan, value: int, step: Step) -> int:
+    name, shape, how = step["name"], step["output_shape"], step["attributes"]
+    codes = {"bilinear": Code.RESIZE_BILINEAR, "nearest": Code.RESIZE_NEAREST_NEIGHBOR}
+    code = codes.get(how["interpolation"])
+    if code is None or (how["antialias"] and code is Code.RESIZE_BILINEAR):
+        kind = f"interpolation={how['interpolation']!r}" + how["antialias"] * " and antialias=True"
+        raise ValueError(
+            f"the layer {name!r} has {kind}, for which TensorFlow Lite has no operator: a .tflite "
+            "file can hold 'bilinear' without antialias, and 'nearest'."
+        )
+    top, left, height, width = how["region"]
+    channels = step["input_shape"][2]
+    if top < 0 or left < 0:
+        value = _framed(plan, value, step, f"{name}/framed", (height, width, channels))
+    elif (height, width) != step["input_shape"][:2]:
+        value = _cut_out(plan, value, step, f"{name}/cut", (height, width, channels))
+    size = plan.constant(f"{name}/size", np.array(shape[:2], np.int32))
+    return plan.add(code, (value, size), name, shape)
 
 
 def _activation(plan: Plan, value: int, function: str, name: str, shape: Sequence[int]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.export._plan import FIRST_RUNTIME, Code, Operator, Plan, Tensor
+from tlcore.export._plan import FIRST_RUNTIME, VERSIONS, Code, Operator, Plan, Tensor
 
 if TYPE_CHECKING:
     import flatbuffers
@@ -82,7 +82,9 @@ def _metadata(b: flatbuffers.Builder, name: str, buffer: int) -> int:
 
 def _operator_code(b: flatbuffers.Builder, code: Code) -> int:
     # readers of before 2020 know only the byte in front, where 127 says that it is too small
-    return _table(b, (0, "Int8", min(int(code), 127)), (2, "Int32", 1), (3, "Int32", int(code)))
+    version = VERSIONS.get(code, 1)
+    number = int(code)
+    return _table(b, (0, "Int8", min(number, 127)), (2, "Int32", version), (3, "Int32", number))
 
 
 def _subgraph(
@@ -173,6 +175,14 @@ def _options(b: flatbuffers.Builder, operator: Operator) -> tuple[int, list[Fiel
         return 21, [(0, "Int8", given["activation"])]
     if operator.code is Code.PAD:
         return 22, []
+    if operator.code is Code.PADV2:
+        return 43, []
+    if operator.code is Code.STRIDED_SLICE:
+        return 32, [(0, "Int32", given["mask"]), (1, "Int32", given["mask"])]
+    if operator.code is Code.RESIZE_BILINEAR:
+        return 15, [(2, "Bool", False), (3, "Bool", True)]  # corners, centres of pixels
+    if operator.code is Code.RESIZE_NEAREST_NEIGHBOR:
+        return 74, [(0, "Bool", False), (1, "Bool", True)]
     if operator.code in (Code.MEAN, Code.REDUCE_MAX):
         return 27, [(0, "Bool", given["keep_dims"])]
     return 0, []

@@ -102,6 +102,11 @@ def number(owner: str, name: str, value: Any, low: float, high: float, allowed: 
     return float(value)
 
 
+def finite(owner: str, name: str, value: Any) -> float:
+    """`value` as a float that float32 can hold."""
+    return number(owner, name, value, -3.4e38, 3.4e38, "a finite number")
+
+
 def flag(owner: str, name: str, value: Any) -> bool:
     """`value` as a bool."""
     if value not in (True, False):

@@ -8,6 +8,15 @@ from typing import Any
 import numpy as np
 
 from tlcore import _core
+from tlcore.layers.augmentation import (
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+)
 from tlcore.layers.convolutional import Conv2D, DepthwiseConv2D, SeparableConv2D, ZeroPadding2D
 from tlcore.layers.core import Activation, Dense, Dropout, ReLU, SpatialDropout2D
 from tlcore.layers.input_layer import InputLayer
@@ -21,6 +30,7 @@ from tlcore.layers.pooling import (
     GlobalMaxPooling2D,
     MaxPooling2D,
 )
+from tlcore.layers.resizing import CenterCrop, Rescaling, Resizing
 
 _classes: dict[str, type[Layer]] = {
     layer.__name__: layer
@@ -29,6 +39,7 @@ _classes: dict[str, type[Layer]] = {
         Add,
         AveragePooling2D,
         BatchNormalization,
+        CenterCrop,
         Concatenate,
         Conv2D,
         Dense,
@@ -39,7 +50,16 @@ _classes: dict[str, type[Layer]] = {
         GlobalMaxPooling2D,
         InputLayer,
         MaxPooling2D,
+        RandomBrightness,
+        RandomContrast,
+        RandomCrop,
+        RandomFlip,
+        RandomRotation,
+        RandomTranslation,
+        RandomZoom,
         ReLU,
+        Rescaling,
+        Resizing,
         SeparableConv2D,
         SpatialDropout2D,
         ZeroPadding2D,

@@ -175,7 +175,7 @@ def _sweep(
         weights = model.get_weights()
         losses: list[float] = []
         try:
-            with model._keeping(compiled, source, None, arrays=True) as prefix:
+            with model._keeping(compiled, source, None, arrays=True, training=True) as prefix:
                 stream = Stream(_shuffled(source, seed))
                 mean, lowest = 0.0, math.inf
                 for batch in walk(stream, len(rates), prefix, across=True):

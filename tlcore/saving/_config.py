@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tlcore import _core
 from tlcore.layers import Dropout, InputLayer, Layer, deserialize
 from tlcore.layers._assembly import Call, call_order, chained, reordered
+from tlcore.layers._pictures import RandomLayer
 from tlcore.saving._hdf5 import File
 from tlcore.saving._order import Flags, is_model, keras_order, set_own_flag
 from tlcore.utils.notes import note
@@ -464,7 +465,7 @@ class _Reader:
         inference = False
         if isinstance(node, Mapping):  # Keras 3
             # Of a dropout Keras 3 writes the default, False, and drops out in fit all the same.
-            inference = self._is_inference(name, node.get("kwargs"))
+            inference = self._is_inference(layer, node.get("kwargs"))
             inference = inference and not isinstance(layer, Dropout)
             found: list[Any] = []
             waiting = [node.get("args")]
@@ -489,20 +490,23 @@ class _Reader:
                 raise self.file.refuse(f"layer {name!r} takes output {entry[2]!r} of {entry[0]!r}")
             if type(entry[1]) is not int or entry[1] < 0:
                 raise self.file.refuse(f"layer {name!r} takes call {entry[1]!r} of {entry[0]!r}")
-            inference |= self._is_inference(name, entry[3] if len(entry) > 3 else None)
+            inference |= self._is_inference(layer, entry[3] if len(entry) > 3 else None)
             sources.append(_Source(entry[0], entry[1], isinstance(node, list), name))
         if not sources:
             raise self.file.refuse(f"layer {name!r} is called with nothing")
         return _Node(sources, inference)
 
-    def _is_inference(self, name: str, kwargs: Any) -> bool:
+    def _is_inference(self, layer: Layer, kwargs: Any) -> bool:
         """Whether a call says training=False; refuses what else changes what a layer computes."""
+        name = layer.name
         if kwargs is None or kwargs == {}:
             return False
         if not isinstance(kwargs, Mapping):
             raise self.file.refuse(f"layer {name!r} is called with {kwargs!r}")
         for key, value in kwargs.items():
-            if not (value is None or (key == "training" and value is False)):
+            # True is what Keras 3 writes of a random layer that was called without `training`
+            plain = value is False or (value is True and isinstance(layer, RandomLayer))
+            if not (value is None or (key == "training" and plain)):
                 raise self.file.refuse(
                     f"layer {name!r} is called with {key}={value!r}, which tlcore does not have"
                 )

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tlcore.models import Model
 
 
+_MOST_FLIPS = 2  # of layers: up to four features for a picture
+_IN_FRONT_OF_FLIPS = {"rescaling", "resizing", "center_crop", "random_flip"}
+
+
 class OptimizerState(NamedTuple):
     """What an optimizer keeps beside the weights, between two batches.
 
@@ -51,7 +55,8 @@ class Compiled:
         self.loss = loss
         self.metrics = identifiers
         self.network: _core.Network | None = None
-        self.cut = 0
+        self.cut = 0  # where training begins
+        self.changes: list[int] = []  # nodes in front of it that change pictures at random
         self.flags: list[bool] = []
         self.input_shape: tuple[int, ...] = ()
         self.output_shape: tuple[int, ...] = ()
@@ -80,6 +85,7 @@ class Compiled:
             self.flags = list(model.parameter_flags())
             self.cut = network.cut(self.flags)
             nodes = model.graph.nodes
+            self.changes = random_pictures(nodes, self.cut)
             self.input_shape = tuple(nodes[0]["output_shape"])
             self.output_shape = tuple(nodes[-1]["output_shape"])
             self.nodes = nodes
@@ -94,6 +100,17 @@ class Compiled:
             self._multipliers = model.parameter_multipliers()
             self._momentums = model.parameter_momentums()
             self.network = network  # last: from now on other threads take what is settled
+
+    @property
+    def only_flips(self) -> bool:
+        """Whether fit changes pictures in so few ways that the features of each can be kept.
+
+        What stands in front of the flips computes the same, to the bit, whether a program ends
+        there or goes on: so pictures that were not flipped share their features with validation.
+        """
+        return 0 < len(self.changes) <= _MOST_FLIPS and all(
+            node["op"] in _IN_FRONT_OF_FLIPS for node in self.nodes[1 : self.changes[-1] + 1]
+        )
 
     def parameters_until(self, node: int) -> list[_core.Parameters]:
         """The blocks that hold the weights of this node and of those before it, each once."""
@@ -293,6 +310,32 @@ class Compiled:
             metric_list(config.get("metrics")),
             seed,
         )
+
+
+def random_pictures(nodes: Sequence[_core.Node], cut: int) -> list[int]:
+    """The nodes that change pictures at random while training.
+
+    Raises:
+        ValueError: one that has a way around it, or that stands behind a layer that trains.
+    """
+    found = [
+        i
+        for i, node in enumerate(nodes)
+        if node["op"].startswith("random_") and not node["inference"]
+    ]
+    for i in found:
+        around = any(source < i for node in nodes[i + 1 :] for source in node["inputs"])
+        if i > cut or around:
+            raise ValueError(
+                f"The layer {nodes[i]['name']!r} changes pictures at random, and "
+                + (
+                    "other layers take these as they were before: all of the model must stand "
+                    "behind it."
+                    if around
+                    else "stands behind a layer that trains or drops out: put it in front."
+                )
+            )
+    return found
 
 
 def _trained_twice(model: Model, flags: Sequence[bool]) -> str | None:

@@ -19,7 +19,7 @@ from tlcore.training.arguments import check_picture_shape, check_shape, note_val
 from tlcore.training.compiled import Compiled, OptimizerState, metric_list
 from tlcore.training.data import ArraySource, Batch, GeneratorSource, IteratorSource, Source
 from tlcore.training.kept_features import KeptFeatures
-from tlcore.training.loop import Means, Prefix
+from tlcore.training.loop import Change, Means, Prefix
 from tlcore.utils.locks import new_lock
 from tlcore.utils.notes import note
 
@@ -284,7 +284,9 @@ class Compiling:
     def _means(self, compiled: Compiled) -> Means:
         return Means(compiled.checked_loss, compiled.metrics, compiled.outputs)
 
-    def _prefix(self, compiled: Compiled, kept: KeptFeatures | None) -> Prefix:
+    def _prefix(
+        self, compiled: Compiled, kept: KeptFeatures | None, *, training: bool = False
+    ) -> Prefix:
         cut = compiled.cut
         parameters = compiled.parameters_until(cut)
         return Prefix(
@@ -294,6 +296,8 @@ class Compiling:
             compiled.input_shape,
             {block: compiled.trains_in(block) for block in parameters},
             kept,
+            [Change(compiled.nodes[i]["inputs"][0], i) for i in compiled.changes if training],
+            compiled.seed,
         )
 
     @contextlib.contextmanager
@@ -304,11 +308,18 @@ class Compiling:
         keep_features: bool | None,
         *,
         arrays: bool,
+        training: bool = False,
     ) -> Iterator[Prefix]:
-        """The prefix for a source; `arrays` tells whether rows of arrays will come again."""
+        """The prefix for a source; `arrays` tells whether rows of arrays will come again.
+
+        What `training` changes at random comes another way each time and is not kept, but for
+        flips.
+        """
         scope: object | None = None
         cut = compiled.cut
         worth = bool(compiled.parameters_until(cut))
+        if training and compiled.changes:
+            worth = worth and compiled.only_flips
         if source is not None and worth and keep_features is not False:
             if isinstance(source, GeneratorSource) and keep_features:
                 raise ValueError(
@@ -330,7 +341,8 @@ class Compiling:
             source.scope = scope
         self._kept.begin()
         try:
-            yield self._prefix(compiled, None if scope is None else self._kept)
+            kept = None if scope is None else self._kept
+            yield self._prefix(compiled, kept, training=training)
         finally:
             if scope is not None and scope is not Source.ALWAYS:
                 self._kept.forget(scope)
@@ -338,24 +350,32 @@ class Compiling:
     def _say_keeping(self, compiled: Compiled, source: Source) -> None:
         if not self._says_keeping or not compiled.parameters_until(compiled.cut):
             return
-        changing = isinstance(source, IteratorSource) and source.iterator.augments
-        if source.scope is None and not changing:
+        transformed = isinstance(source, IteratorSource) and source.iterator.augments
+        if source.scope is None:
+            if transformed or compiled.changes:
+                self._says_keeping = False
+                self._say_not_keeping(compiled)
             return
         self._says_keeping = False
-        if source.scope is None:
-            note(
-                "every epoch carries each picture through the frozen layers again, because the "
-                "generator transforms it anew; ImageDataGenerator(augment_views=K) fixes K views "
-                "of each picture, which go through them once.",
-                key=object(),
-            )
-            return
         node = compiled.nodes[compiled.cut]
         numbers = int(np.prod(node["output_shape"]))
         once = source.iterator.what_comes_again if isinstance(source, IteratorSource) else "picture"
+        if compiled.changes:
+            once += " and way it is flipped"
         note(
             f"fit runs the frozen layers, up to {node['name']!r}, once a {once} and keeps their "
             f"{numbers} numbers; the results are the same (keep_features=False turns it off).",
+            key=object(),
+        )
+
+    @staticmethod
+    def _say_not_keeping(compiled: Compiled) -> None:
+        why = "the generator transforms it anew; ImageDataGenerator(augment_views=K) fixes K views"
+        why += " of each picture, which go through them once"
+        if compiled.changes:
+            why = "layers in front of them change it at random"
+        note(
+            f"every epoch carries each picture through the frozen layers again: {why}.",
             key=object(),
         )
 

@@ -29,6 +29,23 @@ class ScopedKey(NamedTuple):
     key: Hashable
 
 
+class Flipped(NamedTuple):
+    """The key of a picture, and at which of a model's layers it was flipped."""
+
+    key: Hashable
+    flips: tuple[bool, ...]
+
+
+def flipped_key(key: Hashable, flips: Iterable[bool]) -> Hashable:
+    """The key of a flipped picture: of the same scope, and the picture's own if it never was."""
+    flips = tuple(map(bool, flips))
+    if not any(flips):
+        return key
+    if isinstance(key, ScopedKey):
+        return ScopedKey(key.scope, Flipped(key.key, flips))
+    return Flipped(key, flips)
+
+
 class KeptFeatures:
     """Keys to feature arrays, up to `budget` bytes (None: what `store_budget` says).
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import count
-from typing import Any, TypeAlias
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import count, product
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tlcore import _core, losses, metrics
 from tlcore.training.arguments import as_pictures, check_finite, check_pictures
 from tlcore.training.data import Array, Batch, Rule, Stream
-from tlcore.training.kept_features import KeptFeatures
+from tlcore.training.kept_features import KeptFeatures, flipped_key
 from tlcore.utils.notes import note
 
 FloatArray: TypeAlias = NDArray[np.float32]
@@ -22,6 +22,13 @@ Stamp: TypeAlias = tuple[int, ...]
 # How often a batch is carried anew because weights were set meanwhile, before it goes through the
 # network in one call, which costs the features that were kept.
 _TRIES = 3
+
+
+class Change(NamedTuple):
+    """A node that changes pictures at random while training, and the node that feeds it."""
+
+    source: int
+    node: int
 
 
 class Prefix:
@@ -35,6 +42,8 @@ class Prefix:
         input_shape: tuple[int, ...],
         parameters: Mapping[_core.Parameters, bool],
         kept: KeptFeatures | None,
+        changes: Sequence[Change] = (),
+        seed: int = 0,
     ) -> None:
         self._network = network
         self._cut = cut
@@ -42,6 +51,8 @@ class Prefix:
         self._input_shape = input_shape
         self._parameters = parameters
         self._kept = kept
+        self._changes = changes
+        self._seed = seed
 
     def stamp(self) -> Stamp:
         """Which cut and which weights features belong to."""
@@ -61,6 +72,10 @@ class Prefix:
 
     def begin(self, batch: Batch) -> None:
         """Start reading the pictures that `features` will need."""
+        if self._changes and self._kept is not None and batch.keys is not None:
+            self._kept.renew(self.stamp())
+            batch.begin(self._rows_to_flip(batch.keys))
+            return
         if self._kept is None or batch.keys is None:
             batch.begin(None)
         else:
@@ -70,17 +85,64 @@ class Prefix:
     def features(self, batch: Batch) -> FloatArray:
         """(n, ...) values at the cut."""
         if self._kept is None or batch.keys is None:
-            return self._to_cut(batch, None)
+            return self._to_node(batch, None, self._cut)
         stamp = self.stamp()
         self._kept.renew(stamp)
         features = np.empty((batch.size, *self._shape), np.float32)
         missing = self._kept.take(stamp, batch.keys, features)
         if missing:
-            fresh = self._to_cut(batch, missing)
+            fresh = self._to_node(batch, missing, self._cut)
             features[missing] = fresh
             if self.stamp() == stamp:  # nobody set weights meanwhile
                 self._kept.add(stamp, [batch.keys[row] for row in missing], fresh)
         return features
+
+    def training_features(self, batch: Batch, count: int) -> FloatArray:
+        """The values at the cut for the `count`-th batch of a training: of changed pictures.
+
+        They are kept only where all changes are flips, for each way that a picture is flipped.
+        """
+        if not self._changes:
+            return self.features(batch)
+        draws = [
+            self._network.draw(change.node, self._seed, count, batch.size)
+            for change in self._changes
+        ]
+        if self._kept is None or batch.keys is None:
+            return self._changed(batch, None, draws)
+        keys = [
+            flipped_key(key, flips)
+            for key, *flips in zip(batch.keys, *(drawn[:, 0] != 0 for drawn in draws), strict=True)
+        ]
+        features = np.empty((batch.size, *self._shape), np.float32)
+        stamp = self.stamp()
+        self._kept.renew(stamp)
+        rows = self._kept.take(stamp, keys, features)
+        if rows:
+            features[rows] = self._changed(batch, rows, draws)
+            if self.stamp() == stamp:
+                self._kept.add(stamp, [keys[row] for row in rows], features[rows])
+        return features
+
+    def _changed(
+        self, batch: Batch, rows: Sequence[int] | None, draws: Sequence[FloatArray]
+    ) -> FloatArray:
+        """The values at the cut of these rows (None: all), changed as was drawn."""
+        values = self._to_node(batch, rows, self._changes[0].source)
+        stops = [*(change.source for change in self._changes[1:]), self._cut]
+        for (_, node), drawn, stop in zip(self._changes, draws, stops, strict=True):
+            values = self._network.change(values, node, drawn if rows is None else drawn[rows])
+            if stop > node:
+                values = self._network.run(values, node, stop)
+        return values
+
+    def _rows_to_flip(self, keys: Sequence[Hashable]) -> list[int]:
+        """The rows of which some way to be flipped is not kept."""
+        assert self._kept is not None
+        rows: set[int] = set()
+        for flips in product((False, True), repeat=len(self._changes)):
+            rows.update(self._kept.missing([flipped_key(key, flips) for key in keys]))
+        return sorted(rows)
 
     def outputs(self, batch: Batch) -> FloatArray:
         """What the network gives for a batch: each picture's numbers come from one set of weights.
@@ -96,11 +158,11 @@ class Prefix:
                 return outputs
         return self._run(batch.read(None), -1, batch.rule)
 
-    def _to_cut(self, batch: Batch, rows: Sequence[int] | None) -> FloatArray:
-        """The values at the cut of these rows (None: all), computed."""
+    def _to_node(self, batch: Batch, rows: Sequence[int] | None, node: int) -> FloatArray:
+        """The values at this node of these rows (None: all), computed."""
         x, rule = batch.read(rows), batch.rule
-        if self._cut > 0:
-            return self._run(x, self._cut, rule)
+        if node > 0:
+            return self._run(x, node, rule)
         pictures = check_pictures(x, self._input_shape)
         if rule is None:
             return pictures.astype(np.float32, copy=False)

@@ -115,7 +115,8 @@ class Trainer(Compiling):
             validation_steps: batches of validation, at most one pass.
             keep_features: None keeps the values in front of the trained part for as long as a
                 picture is sure to be the same whenever it comes; False never does, True always
-                does, for sources that can be asked by index. The results are the same.
+                does, for sources that can be asked by index. The results are the same. Pictures
+                that layers change at random are kept only where flips are all that is random.
 
         The other arguments are Keras's. `max_queue_size`, `workers` and `use_multiprocessing` have
         no effect: pictures are always decoded ahead in threads.
@@ -169,7 +170,9 @@ class Trainer(Compiling):
                 source.num_batches is not None and (steps or 0) > source.num_batches
             )
             with (
-                self._keeping(compiled, source, keep_features, arrays=repeats) as prefix,
+                self._keeping(
+                    compiled, source, keep_features, arrays=repeats, training=True
+                ) as prefix,
                 self._keeping(
                     compiled, validation, keep_features, arrays=epochs - initial_epoch > 1
                 ) as validation_prefix,
@@ -273,7 +276,7 @@ class Trainer(Compiling):
             compiled.checked_loss, compiled.outputs, batch, class_weight
         )
         self._prepare_for(compiled, batch.size)
-        features = prefix.features(batch)
+        features = prefix.training_features(batch, trainer.iterations)
         before = prefix.stamp()
         with self._between_steps:
             loss, outputs = trainer.train_batch(
@@ -346,7 +349,7 @@ class Trainer(Compiling):
             self._train_batch(
                 compiled,
                 compiled.trainer,
-                self._prefix(compiled, None),
+                self._prefix(compiled, None, training=True),
                 batch,
                 check_class_weight(class_weight, compiled.outputs),
                 means,
