@@ -87,6 +87,18 @@ def reader(
     }
 
 
+def standardization(generator: ImageDataGenerator | None) -> tuple[tuple[str, Any], ...]:
+    """What a pure generator does to a decoded picture, to the last bit, in data."""
+    if generator is None:
+        return ()
+    # The type of `rescale` decides on the precision of the product (see `pixel_rule`).
+    rescale = (type(generator.rescale).__name__, repr(generator.rescale))
+    return ("scaled by", rescale), (
+        "function",
+        own_preprocessing(generator.preprocessing_function),
+    )
+
+
 def write_pixels(
     dst: NDArray[Any], src: NDArray[Any], rule: Rule, generator: ImageDataGenerator | None
 ) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.preprocessing.image._arithmetic import reader, value_range
+from tlcore.preprocessing.image._arithmetic import reader, standardization, value_range
 from tlcore.preprocessing.image._iterator import Indices, PictureIterator
 from tlcore.preprocessing.image._reading import submit
+from tlcore.utils.digests import picture_keys
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
@@ -137,6 +138,12 @@ class NumpyArrayIterator(PictureIterator):
     def keys(self, indices: ArrayLike) -> list[Hashable] | None:
         """None: `x` may be changed in place at any time, so no key outlives a call."""
         return None
+
+    def content_keys(self, indices: ArrayLike) -> list[bytes] | None:
+        """Keys of the pictures' bytes and of the generator's arithmetic; None if not `pure`."""
+        if not self.pure or not type(self).__module__.startswith("tlcore."):
+            return None
+        return picture_keys(self.x[self._checked(indices)], repr(standardization(self._generator)))
 
     def _job(self, indices: Indices) -> _ArraysJob:
         return _ArraysJob(self, indices)

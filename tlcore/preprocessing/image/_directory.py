@@ -10,9 +10,11 @@ import numpy as np
 from tlcore.preprocessing.image._arithmetic import (
     pixel_rule,
     reader,
+    standardization,
     value_range,
     write_pixels,
 )
+from tlcore.preprocessing.image._content import file_keys
 from tlcore.preprocessing.image._iterator import Indices, PictureIterator
 from tlcore.preprocessing.image._listing import list_classes, list_pictures
 from tlcore.preprocessing.image._pictures import (
@@ -191,7 +193,7 @@ class DirectoryIterator(PictureIterator):
         """
         if not self.pure:
             return None
-        parameters = (*(self.reader or {}).items(), ("dtype", np.dtype(self.dtype).str))
+        parameters = self._parameters()
         found: list[Hashable] = []
         for j in self._checked(indices):
             path = os.path.abspath(self._filepaths[j])
@@ -201,6 +203,20 @@ class DirectoryIterator(PictureIterator):
                 raise unreadable(repr(path), error) from error
             found.append((path, status.st_size, status.st_mtime_ns, parameters))
         return found
+
+    def content_keys(self, indices: ArrayLike) -> list[bytes] | None:
+        """Keys of the files' bytes and of the way of reading; None for a class not tlcore's own."""
+        if not self.pure or not type(self).__module__.startswith("tlcore."):
+            return None
+        return file_keys([self._filepaths[j] for j in self._checked(indices)], self._parameters())
+
+    def _parameters(self) -> tuple[tuple[str, Any], ...]:
+        """All that, beside the files, decides on the pixels of a `pure` iterator."""
+        return (
+            *(self.reader or {}).items(),
+            *standardization(self.image_data_generator),
+            ("dtype", np.dtype(self.dtype).str),
+        )
 
     def _job(self, indices: Indices) -> _FilesJob:
         return _FilesJob(self, indices, np.dtype(self.dtype))

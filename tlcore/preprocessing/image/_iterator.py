@@ -231,6 +231,13 @@ class PictureIterator(Iterator):
         """A key for each picture that changes whenever its pixels may; None if not `pure`."""
         raise NotImplementedError
 
+    def content_keys(self, indices: ArrayLike) -> list[bytes] | None:
+        """A key for each picture that tells for good what its pixels are; None where nobody can.
+
+        Raises OSError or ValueError for a file that cannot be read.
+        """
+        return None
+
     @property
     def pure(self) -> bool:
         """Whether pixels depend on the index alone, so that what is computed from them can be kept.
