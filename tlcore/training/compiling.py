@@ -379,7 +379,7 @@ class Compiling:
         where = ""
         if disk is not None:
             where = (
-                f", also in the folder {str(folder)!r}, which has those of {disk.found} pictures"
+                f", also in the folder {str(folder)!r}, which has those of {disk.found}"
             )
         note(
             f"fit runs the frozen layers, up to {node['name']!r}, once a picture and keeps their "
