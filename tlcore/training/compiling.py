@@ -378,9 +378,7 @@ class Compiling:
         numbers = int(np.prod(node["output_shape"]))
         where = ""
         if disk is not None:
-            where = (
-                f", also in the folder {str(folder)!r}, which has those of {disk.found}"
-            )
+            where = f", also in the folder {str(folder)!r}, which has those of {disk.found}"
         note(
             f"fit runs the frozen layers, up to {node['name']!r}, once a picture and keeps their "
             f"{numbers} numbers{where}; the results are the same (keep_features=False turns it "

@@ -10,6 +10,7 @@ import os
 import time
 from collections import OrderedDict
 from functools import lru_cache
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tlcore.preprocessing.image._pictures import _read_bytes, unreadable
@@ -50,11 +51,41 @@ def file_keys(paths: Sequence[str], parameters: Iterable[tuple[str, Any]]) -> li
     seen = [_look(path) for path in paths]
     with _lock:
         known = [_digests.get(path) for path in paths]
-    found = [
-        entry[1] if entry is not None and entry[0] == now else submit(_digest, path)
+    lacking = [
+        path
         for path, entry, now in zip(paths, known, seen, strict=True)
+        if entry is None or entry[0] != now
     ]
-    return [key_of(one if isinstance(one, bytes) else one.result(), reading) for one in found]
+    fresh = _read_in_crew(sorted(set(lacking)))
+    return [
+        key_of(fresh[path] if path in fresh or entry is None else entry[1], reading)
+        for path, entry in zip(paths, known, strict=True)
+    ]
+
+
+def _read_in_crew(paths: Sequence[str]) -> dict[str, bytes]:
+    """The digests of these files; raises what went wrong with the first one.
+
+    No futures: a Ctrl-C while one is being waited for can leave it locked, and the crew with it.
+    """
+    results: SimpleQueue[tuple[str, bytes | BaseException]] = SimpleQueue()
+
+    def work(path: str) -> None:
+        try:
+            results.put((path, _digest(path)))
+        except BaseException as error:
+            results.put((path, error))
+
+    for path in paths:
+        submit(work, path)
+    found = dict(results.get() for _ in paths)
+    digests = {}
+    for path in paths:
+        digest = found[path]
+        if isinstance(digest, BaseException):
+            raise digest
+        digests[path] = digest
+    return digests
 
 
 def _look(path: str) -> _Seen:
