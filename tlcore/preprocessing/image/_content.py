@@ -44,7 +44,7 @@ def file_keys(paths: Sequence[str], parameters: Iterable[tuple[str, Any]]) -> li
     """A key of each picture file: of its bytes, of `parameters` and of what decodes it.
 
     Files that are not known yet are read by the crew. Raises OSError or ValueError as reading a
-    picture does, and names the first file that cannot be read.
+    picture does, and names a file that cannot be read.
     """
     reading = f"file {sorted(parameters)!r} {_decoders()}"
     paths = [os.path.abspath(path) for path in paths]
