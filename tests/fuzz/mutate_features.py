@@ -54,6 +54,7 @@ def trial(path: Path) -> str:
     looked_into._numbers = lambda: [0]
     looked_into._segment = lambda number: path
     looked_into.begin()
+    looked_into._in_use.add(0)  # or its time would be set
     numbers = range(12)
     dst = np.full((len(numbers), *SHAPE), np.nan, np.float32)
     found = looked_into.take([key(number) for number in numbers], numbers, dst)
