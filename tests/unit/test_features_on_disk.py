@@ -16,7 +16,7 @@ from typing import Any
 import children
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 import tlcore
 from tlcore import _core, applications, layers
@@ -285,6 +285,19 @@ def test_another_pillow_decodes_anew(
     assert fitted(flow(folder), cache)[1] == TOTAL
 
 
+def test_a_lenient_pillow_decodes_anew(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes pictures of files that are cut short, which others refuse."""
+    path = folder / "kite" / "2.png"
+    path.write_bytes(path.read_bytes()[:-400])
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    fitted(flow(folder), cache)
+    monkeypatch.undo()
+    with pytest.raises(OSError, match=r"2\.png"):
+        fitted(flow(folder), cache)
+
+
 def test_other_weights_have_other_features(folder: Path, cache: Path) -> None:
     fitted(flow(folder), cache)
     computed, _ = fitted(flow(folder), False, seed=2)
@@ -319,6 +332,14 @@ def test_another_machine_has_other_features(
     fitted(flow(folder), cache)
     fingerprinting = sys.modules["tlcore.training.fingerprint"]
     monkeypatch.setattr(fingerprinting, name, "other" if name == "PRECISION" else lambda: "other")
+    assert fitted(flow(folder), cache)[1] == TOTAL
+
+
+def test_settings_of_onednn_count(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(flow(folder), cache)
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
     assert fitted(flow(folder), cache)[1] == TOTAL
 
 
@@ -402,6 +423,37 @@ def test_weights_that_are_set_in_the_middle(folder: Path, cache: Path) -> None:
     computed, _ = learned(False)
     assert learned(cache) == (computed, 2 * TOTAL)  # the first weights come back
     assert learned(cache) == (computed, 0)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_weights_that_are_set_while_they_are_looked_at(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    model = make_model()
+    base = model.layers[0]
+    first = base.get_weights()
+    second = [0.5 * value for value in first]
+    look, left = compiling.fingerprint, [second]
+
+    def looks(*arguments: Any) -> bytes:
+        if before and left:
+            base.set_weights(left.pop())
+        found = look(*arguments)
+        if left:
+            base.set_weights(left.pop())
+        return found
+
+    def scores(model: Any, keep: Any) -> np.ndarray:
+        return model.predict(flow(folder, shuffle=False), verbose=0, keep_features=keep)
+
+    monkeypatch.setattr(compiling, "fingerprint", looks)
+    np.testing.assert_array_equal(scores(model, cache), scores(model, False))
+    monkeypatch.undo()
+    for weights in (first, second):
+        other = make_model()
+        other.layers[0].set_weights(weights)
+        np.testing.assert_array_equal(scores(other, cache), scores(other, False))
+    assert not np.array_equal(scores(model, False), scores(make_model(), False))
 
 
 def test_weights_are_looked_at_once_a_call(

@@ -363,7 +363,7 @@ class Compiling:
         try:
             prefix = self._prefix(compiled, None if scope is None else self._kept, disk)
             if disk is not None:
-                disk.begin(prefix.stamp())
+                disk.begin(prefix.stamp)
             yield prefix
         finally:
             if scope is not None and scope is not Source.ALWAYS:

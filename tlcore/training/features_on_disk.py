@@ -47,18 +47,21 @@ class FeaturesOnDisk:
         self._most = most
         self._shape = shape
         self._identify = identify
+        self._current: Callable[[], Hashable] = lambda: None
         self._stamp: Hashable = None
         self._store: Store | None = None
         self._writes = True
         self._lock = new_lock()
         self.found = 0  # pictures whose features there were when the last call began
 
-    def begin(self, stamp: Hashable) -> None:
-        """Start a call of fit, evaluate or predict."""
+    def begin(self, current: Callable[[], Hashable]) -> None:
+        """Start a call of fit, evaluate or predict; `current` gives the stamp as it is now."""
         self._writes = True
-        store = self._at(stamp)
-        store.begin()
-        self.found = len(store)
+        self._current = current
+        store = self._at(current())
+        if store is not None:
+            store.begin()
+        self.found = 0 if store is None else len(store)
 
     def restamp(self, old: Hashable, new: Hashable) -> None:
         """The same features hold under `new`: what changed was nothing that they depend on."""
@@ -68,20 +71,22 @@ class FeaturesOnDisk:
 
     def missing(self, stamp: Hashable, batch: Batch, rows: Sequence[int]) -> list[int]:
         """Those of `rows` that must be computed."""
-        keys = _keys(batch, rows)
-        return list(rows) if keys is None else [rows[i] for i in self._at(stamp).missing(keys)]
+        keys, store = _keys(batch, rows), self._at(stamp)
+        if keys is None or store is None:
+            return list(rows)
+        return [rows[i] for i in store.missing(keys)]
 
     def take(
         self, stamp: Hashable, batch: Batch, rows: Sequence[int], dst: FloatArray
     ) -> list[int]:
         """Copy what is found of `rows` into those rows of `dst`; the rows that were found."""
-        keys = _keys(batch, rows)
-        return [] if keys is None else self._at(stamp).take(keys, rows, dst)
+        keys, store = _keys(batch, rows), self._at(stamp)
+        return [] if keys is None or store is None else store.take(keys, rows, dst)
 
     def add(self, stamp: Hashable, batch: Batch, rows: Sequence[int], features: FloatArray) -> None:
         """Append the features of these rows, unless their pictures have changed meanwhile."""
-        keys = _keys(batch, rows)
-        if keys is None or not self._writes:
+        keys, store = _keys(batch, rows), self._at(stamp)
+        if keys is None or store is None or not self._writes:
             return
         try:
             again = batch.content_keys(rows) or []
@@ -89,7 +94,7 @@ class FeaturesOnDisk:
             return
         same = [i for i, key in enumerate(again) if key == keys[i]]
         try:
-            self._at(stamp).add([keys[i] for i in same], features[same])
+            store.add([keys[i] for i in same], features[same])
         except OSError as err:
             self._stop(err.strerror or str(err))
         except NoRoomError:
@@ -106,10 +111,14 @@ class FeaturesOnDisk:
             key=("features on disk", self.folder, reason),
         )
 
-    def _at(self, stamp: Hashable) -> Store:
+    def _at(self, stamp: Hashable) -> Store | None:
+        """The store of this very stamp; None where its weights have been set meanwhile."""
         with self._lock:
             if self._store is None or stamp != self._stamp:
-                self._store = Store(self.folder, self._identify(), self._shape, self._most)
+                fingerprint = self._identify()
+                if self._current() != stamp:
+                    return None
+                self._store = Store(self.folder, fingerprint, self._shape, self._most)
                 self._store.begin()
                 self._stamp = stamp
             return self._store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from tlcore.layers import Variable
 
 PRECISION = "float32"
+# What may change oneDNN's choices, besides the instruction set.
+_SETTINGS = ("DEFAULT_FPMATH_MODE", "CPU_ISA_HINTS")
 
 
 def fingerprint(nodes: Sequence[_core.Node], cut: int, variables: Sequence[Variable]) -> bytes:
@@ -43,7 +46,9 @@ def fingerprint(nodes: Sequence[_core.Node], cut: int, variables: Sequence[Varia
 def _arithmetic() -> str:
     core = _core.config()
     used = [core["onednn"], core["onednn_isa"], core["used_isa"], core["kernels"]]
-    return f"{tlcore.__version__} {_build()} {used} {cpu_model()}"
+    names = [f"{prefix}_{name}" for prefix in ("ONEDNN", "DNNL") for name in _SETTINGS]
+    settings = [os.environ.get(name) for name in names]
+    return f"{tlcore.__version__} {_build()} {used} {settings} {cpu_model()}"
 
 
 @lru_cache(maxsize=1)

@@ -106,8 +106,6 @@ class Prefix:
         """Fill in what the disk has of `rows`, into the memory too; the rows still missing."""
         assert self._kept is not None and self.disk is not None
         found = self.disk.take(stamp, batch, rows, features)
-        if self.stamp() != stamp:  # somebody set weights: which ones the disk was asked for?
-            return rows
         self._kept.add(stamp, [keys[row] for row in found], features[found])
         has = set(found)
         return [row for row in rows if row not in has]

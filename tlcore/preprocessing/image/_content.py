@@ -46,7 +46,10 @@ def file_keys(paths: Sequence[str], parameters: Iterable[tuple[str, Any]]) -> li
     Files that are not known yet are read by the crew. Raises OSError or ValueError as reading a
     picture does, and names a file that cannot be read.
     """
-    reading = f"file {sorted(parameters)!r} {_decoders()}"
+    from PIL import ImageFile
+
+    lenient = bool(ImageFile.LOAD_TRUNCATED_IMAGES)
+    reading = f"file {sorted(parameters)!r} {lenient} {_decoders()}"
     paths = [os.path.abspath(path) for path in paths]
     seen = [_look(path) for path in paths]
     with _lock:
