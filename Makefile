@@ -164,7 +164,7 @@ PROPERTIES := $(addprefix tests/unit/test_,random_graphs.py saving_copies.py pre
 fuzz: build .venv/dev/fuzz ## damaged files, random graphs, random programs; needs clang
 	$(MAKE) --no-print-directory -C tests/fuzz run PYTHON=$(abspath $(DEV)/python) SECONDS=$(FUZZ_SECONDS)
 	@mkdir -p $(FUZZED)
-	set -e; for kind in h5 pictures; do $(DEV)/python tests/fuzz/mutate_$$kind.py --count $(FUZZ_FILES); done
+	set -e; for kind in h5 pictures features; do $(DEV)/python tests/fuzz/mutate_$$kind.py --count $(FUZZ_FILES); done
 	set -e; cd $(FUZZED); for kind in h5 pictures texts; do \
 	  $(abspath $(DEV)/python) $(CURDIR)/tests/fuzz/fuzz_$$kind.py -max_total_time=$(FUZZ_SECONDS); done
 	TLCORE_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(DEV)/pytest $(PROPERTIES)

@@ -401,6 +401,7 @@ class Config(TypedDict):
     onednn_isa: str  # what oneDNN uses
     cpu_isa: str  # the CPU's best of "baseline", "sse41", "avx2", "avx512"
     used_isa: str  # the same under the limit of TLCORE_MAX_CPU_ISA
+    kernels: str  # what choose_kernels chose
     cpus: int  # that affinity and cgroup quota leave to the process
 
 def config() -> Config: ...

@@ -9,15 +9,16 @@
 
 static tl_preference preference = TL_PREFER_TABLE;
 
+static const char *const names[] = {
+    [TL_PREFER_TABLE] = "table",
+    [TL_PREFER_FUSED] = "fused",
+    [TL_PREFER_SEPARATE] = "separate",
+    [TL_PREFER_ONEDNN] = "onednn",
+};
+
 bool
 tl_fused_prefer(const char *name)
 {
-    static const char *const names[] = {
-        [TL_PREFER_TABLE] = "table",
-        [TL_PREFER_FUSED] = "fused",
-        [TL_PREFER_SEPARATE] = "separate",
-        [TL_PREFER_ONEDNN] = "onednn",
-    };
     for (tl_preference p = TL_PREFER_TABLE; p <= TL_PREFER_ONEDNN; p++) {
         if (strcmp(name, names[p]) == 0) {
             preference = p;
@@ -25,6 +26,12 @@ tl_fused_prefer(const char *name)
         }
     }
     return false;
+}
+
+const char *
+tl_fused_preferred(void)
+{
+    return names[preference];
 }
 
 static size_t

@@ -20,4 +20,7 @@ typedef enum tl_preference {
 /* For programs made from now on. False for a name that is none of the four. */
 bool tl_fused_prefer(const char *name);
 
+/* The name that was preferred last, a static string. */
+const char *tl_fused_preferred(void);
+
 #endif

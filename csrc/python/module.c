@@ -42,9 +42,10 @@ config(PyObject *module, PyObject *unused)
 {
     (void)module;
     (void)unused;
-    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:n}", "onednn", tl_dnnl_version(), "onednn_isa",
+    return Py_BuildValue("{s:s,s:s,s:s,s:s,s:s,s:n}", "onednn", tl_dnnl_version(), "onednn_isa",
                          tl_dnnl_isa(), "cpu_isa", tl_isa_name(tl_cpu_detected()), "used_isa",
-                         tl_isa_name(tl_cpu_isa()), "cpus", (Py_ssize_t)tl_cpu_count());
+                         tl_isa_name(tl_cpu_isa()), "kernels", tl_fused_preferred(), "cpus",
+                         (Py_ssize_t)tl_cpu_count());
 }
 
 static PyObject *

@@ -8,7 +8,8 @@ Each kind of interruption is a function here that runs a number of trials in thi
 raises AssertionError at the first that goes wrong; tests/test_interruption.py runs a few of each.
 After Ctrl-C: KeyboardInterrupt and nothing else, no thread's traceback, the model usable, files
 whole (old or new), nothing left over, and the next run equal to one that nothing interrupted. After
-a kill: the old file or the new one, and a leftover that the next process removes.
+a kill: the old file or the new one, and a leftover that the next process removes; of features on
+disk, all that was whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import gc
 import http.server
 import io
+import itertools
 import os
 import re
 import shutil
@@ -40,6 +42,7 @@ from PIL import Image
 import tlcore
 from tlcore import export, weights
 from tlcore.preprocessing.image import ImageDataGenerator, load_img, save_img
+from tlcore.training.segments import HEADER_BYTES, Store
 
 LEFTOVER = re.compile(r"\.tlcore-[0-9a-f]{16}\.tmp")
 
@@ -197,10 +200,12 @@ def fits(folder: Path, count: int, seed: int) -> Counter[str]:
     trained = model()
     begin = trained.get_weights()
     screens: list[Terminal] = []
-    flip = [False]
+    cache = folder / "cache"
+    # Pictures that are read every time, and pictures that are kept, in memory and on disk.
+    ways = itertools.cycle([False, None, cache])
+    way = [next(ways)]
 
     def fit() -> None:
-        flip[0] = not flip[0]  # pictures that are kept, and pictures that are read every time
         screens.append(Terminal())
         with redirect_stdout(screens[-1]):
             trained.fit(
@@ -208,8 +213,12 @@ def fits(folder: Path, count: int, seed: int) -> Counter[str]:
                 epochs=4,
                 validation_data=flow(folder / "pictures"),
                 verbose=1,
-                keep_features=None if flip[0] else False,
+                keep_features=way[0],
             )
+
+    def another_way() -> None:
+        way[0] = next(ways)
+        fit()
 
     def afresh() -> list[np.ndarray]:
         trained.set_weights(begin)
@@ -230,10 +239,11 @@ def fits(folder: Path, count: int, seed: int) -> Counter[str]:
                 trained.optimizer_state()[0] - 1, trained.optimizer_state()[0] + 1
             )
         assert same(afresh(), expected), "the next fit is another"
+        shutil.rmtree(cache, ignore_errors=True)  # there is something to write again
         screens.clear()
         screens.append(Terminal())
 
-    return trials("fit", count, seed, fit, check)
+    return trials("fit", count, seed, another_way, check)
 
 
 def predictions(folder: Path, count: int, seed: int, pictures: int = 100_000) -> Counter[str]:
@@ -398,7 +408,7 @@ def _killed(save: Callable[[int], Any], seconds: float) -> None:
 
 
 def kills(folder: Path, count: int, seed: int) -> Counter[str]:
-    """SIGKILL while .h5, .tflite and pictures are saved, and in a fit with a ModelCheckpoint."""
+    """SIGKILL while files are saved, in a fit with a ModelCheckpoint, while features are kept."""
     random = Random(f"kills/{seed}")
     outcomes: Counter[str] = Counter()
     for kind, prepare in KILLED.items():
@@ -482,7 +492,42 @@ def _checkpoint(folder: Path) -> Killed:
     return lambda turn: trained.fit(x, y, batch_size=4, verbose=0, callbacks=[saver]), check
 
 
-KILLED = {"h5": _h5, "tflite": _tflite, "picture": _picture, "checkpoint": _checkpoint}
+def _features(folder: Path) -> Killed:
+    """Eight records of 320 KiB a write, pushing older ones out."""
+    shape, most, print_ = (64, 1280), 64 << 20, b"p" * 32
+
+    def opened() -> Store:
+        store = Store(folder, print_, shape, most)
+        store.begin()
+        return store
+
+    def right(key: bytes) -> np.ndarray:
+        return np.resize(np.frombuffer(key, np.uint8), shape).astype(np.float32)
+
+    def save(turn: int) -> None:
+        keys = [os.urandom(32) for _ in range(8)]
+        opened().add(keys, np.array([right(key) for key in keys]))
+
+    def check() -> None:
+        store = opened()
+        keys = list(store._index)
+        found = np.empty((len(keys), *shape), np.float32)
+        assert sorted(store.take(keys, range(len(keys)), found)) == list(range(len(keys)))
+        assert all(np.array_equal(row, right(key)) for row, key in zip(found, keys, strict=True))
+        sizes = [path.stat().st_size for path in folder.glob("*/*.features")]
+        assert sum(sizes) <= most
+        assert len(keys) == sum(max(0, size - HEADER_BYTES) // store._record for size in sizes)
+
+    return save, check
+
+
+KILLED = {
+    "h5": _h5,
+    "tflite": _tflite,
+    "picture": _picture,
+    "checkpoint": _checkpoint,
+    "features": _features,
+}
 
 # --- the command ----------------------------------------------------------------------------------
 

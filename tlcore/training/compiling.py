@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -18,6 +19,14 @@ from tlcore.training._checks import real
 from tlcore.training.arguments import check_picture_shape, check_shape, note_value_range
 from tlcore.training.compiled import Compiled, OptimizerState, metric_list
 from tlcore.training.data import ArraySource, Batch, GeneratorSource, IteratorSource, Source
+from tlcore.training.features_on_disk import (
+    FeaturesOnDisk,
+    KeepFeatures,
+    folder_of,
+    folder_of_environment,
+    most_bytes,
+)
+from tlcore.training.fingerprint import fingerprint
 from tlcore.training.kept_features import KeptFeatures
 from tlcore.training.loop import Change, Means, Prefix
 from tlcore.utils.locks import new_lock
@@ -51,10 +60,11 @@ class Compiling:
         self._compiled: Compiled | None = None
         self._inference: Compiled | None = None  # in place of `_compiled` where nothing trains
         self._kept = KeptFeatures()
+        self._on_disk: tuple[Hashable, FeaturesOnDisk] | None = None
         self._last_metrics: list[Metric] = []
         self._claimed: _Claim | None = None
         self._between_steps = new_lock()
-        self._says_keeping = True
+        self._said_keeping: set[Path | None] = set()
 
     # --- compile ------------------------------------------------------------------------------
 
@@ -285,7 +295,12 @@ class Compiling:
         return Means(compiled.checked_loss, compiled.metrics, compiled.outputs)
 
     def _prefix(
-        self, compiled: Compiled, kept: KeptFeatures | None, *, training: bool = False
+        self,
+        compiled: Compiled,
+        kept: KeptFeatures | None,
+        disk: FeaturesOnDisk | None = None,
+        *,
+        training: bool = False,
     ) -> Prefix:
         cut = compiled.cut
         parameters = compiled.parameters_until(cut)
@@ -296,16 +311,32 @@ class Compiling:
             compiled.input_shape,
             {block: compiled.trains_in(block) for block in parameters},
             kept,
+            disk,
             [Change(compiled.nodes[i]["inputs"][0], i) for i in compiled.changes if training],
             compiled.seed,
         )
+
+    def _disk(self, compiled: Compiled, folder: Path) -> FeaturesOnDisk:
+        """What the folder holds for the layers in front of the cut; the last one if it fits."""
+        cut = compiled.cut
+        which = (folder, most_bytes(), id(compiled), cut)
+        if self._on_disk is None or self._on_disk[0] != which:
+            nodes, tensors = compiled.nodes, self._model._tensors()
+            disk = FeaturesOnDisk(
+                folder,
+                which[1],
+                tuple(nodes[cut]["output_shape"]),
+                lambda: fingerprint(compiled.nodes, cut, tensors),
+            )
+            self._on_disk = which, disk
+        return self._on_disk[1]
 
     @contextlib.contextmanager
     def _keeping(
         self,
         compiled: Compiled,
         source: Source | None,
-        keep_features: bool | None,
+        keep_features: KeepFeatures,
         *,
         arrays: bool,
         training: bool = False,
@@ -315,16 +346,19 @@ class Compiling:
         What `training` changes at random comes another way each time and is not kept, but for
         flips.
         """
+        folder = folder_of(keep_features)
+        if folder is not None:
+            keep_features, arrays = None, True
         scope: object | None = None
         cut = compiled.cut
         worth = bool(compiled.parameters_until(cut))
         if training and compiled.changes:
             worth = worth and compiled.only_flips
         if source is not None and worth and keep_features is not False:
-            if isinstance(source, GeneratorSource) and keep_features:
+            if isinstance(source, GeneratorSource) and (keep_features or folder):
                 raise ValueError(
-                    "keep_features=True needs data that can be asked for by index, got a Python "
-                    "generator."
+                    f"keep_features={keep_features or str(folder)!r} needs data that can be asked "
+                    "for by index, got a Python generator."
                 )
             if isinstance(source, IteratorSource) and source.iterator.keepable:
                 lasting = source.iterator.keys(np.arange(1)) is not None
@@ -339,32 +373,47 @@ class Compiling:
                 scope = object()
         if source is not None:
             source.scope = scope
+        disk: FeaturesOnDisk | None = None
+        lasts = scope is not None and not (training and compiled.changes)
+        if lasts and keep_features is None:
+            folder = folder or folder_of_environment()
+            disk = None if folder is None else self._disk(compiled, folder)
+        elif folder is not None and source is not None:
+            note(_nothing_kept(folder, source, bool(compiled.parameters_until(cut))))
         self._kept.begin()
         try:
             kept = None if scope is None else self._kept
-            yield self._prefix(compiled, kept, training=training)
+            prefix = self._prefix(compiled, kept, disk, training=training)
+            if disk is not None:
+                disk.begin(prefix.stamp)
+            yield prefix
         finally:
             if scope is not None and scope is not Source.ALWAYS:
                 self._kept.forget(scope)
 
-    def _say_keeping(self, compiled: Compiled, source: Source) -> None:
-        if not self._says_keeping or not compiled.parameters_until(compiled.cut):
+    def _say_keeping(self, compiled: Compiled, source: Source, disk: FeaturesOnDisk | None) -> None:
+        folder = None if disk is None else disk.folder
+        if folder in self._said_keeping or not compiled.parameters_until(compiled.cut):
             return
         transformed = isinstance(source, IteratorSource) and source.iterator.augments
         if source.scope is None:
             if transformed or compiled.changes:
-                self._says_keeping = False
+                self._said_keeping.add(folder)
                 self._say_not_keeping(compiled)
             return
-        self._says_keeping = False
+        self._said_keeping.add(folder)
         node = compiled.nodes[compiled.cut]
         numbers = int(np.prod(node["output_shape"]))
         once = source.iterator.what_comes_again if isinstance(source, IteratorSource) else "picture"
         if compiled.changes:
             once += " and way it is flipped"
+        where = ""
+        if disk is not None:
+            where = f", also in the folder {str(folder)!r}, which has those of {disk.found}"
         note(
             f"fit runs the frozen layers, up to {node['name']!r}, once a {once} and keeps their "
-            f"{numbers} numbers; the results are the same (keep_features=False turns it off).",
+            f"{numbers} numbers{where}; the results are the same (keep_features=False turns it "
+            "off).",
             key=object(),
         )
 
@@ -402,3 +451,14 @@ class Compiling:
                         f"validation_data has the classes {list(theirs)}, but the training data "
                         f"has {list(classes)}; pass classes={list(classes)} to both generators."
                     )
+
+
+def _nothing_kept(folder: Path, source: Source, worth: bool) -> str:
+    """Why a folder was named in vain."""
+    kind = type(source.iterator).__name__ if isinstance(source, IteratorSource) else "this data"
+    reason = (
+        f"the pictures of {kind} may change from pass to pass, or layers change them"
+        if worth
+        else "no weights lie in front of a part that trains"
+    )
+    return f"nothing is kept in the folder {str(folder)!r}: {reason}."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from tlcore.preprocessing.image._draws import Draw
 from tlcore.training._checks import whole
 from tlcore.training.kept_features import ScopedKey
+from tlcore.utils.digests import picture_keys
 
 Array: TypeAlias = NDArray[Any]
 Rule: TypeAlias = tuple[float, float, float]  # divide, scale, offset
@@ -49,10 +51,16 @@ class PictureIterator(Protocol):
     def targets(self, indices: Array | Draw) -> Array | None: ...
     def sample_weights(self, indices: Array | Draw) -> Array | None: ...
     def keys(self, indices: Array | Draw) -> list[Hashable] | None: ...
+    def content_keys(self, indices: Array | Draw) -> list[bytes] | None: ...
 
 
 class Batch:
-    """Pictures `x` with what belongs to them, as the user gave it."""
+    """Pictures `x` with what belongs to them, as the user gave it.
+
+    `contents` are keys that `content_keys` has given, by their rows: whoever asks keeps them here.
+    """
+
+    contents: Mapping[int, bytes] = MappingProxyType({})
 
     def __init__(
         self,
@@ -88,6 +96,10 @@ class Batch:
     def read(self, rows: Sequence[int] | None) -> Array:
         """The pictures of these rows (None: all)."""
         return self._x if rows is None else self._x[np.asarray(rows, dtype=np.intp)]
+
+    def content_keys(self, rows: Sequence[int]) -> list[bytes] | None:
+        """Keys that tell for good what the pictures of these rows are; None where nobody can."""
+        return picture_keys(self.read(rows))
 
     def cancel(self) -> None:
         """Give up what `begin` started."""
@@ -145,6 +157,9 @@ class _PictureBatch(Batch):
         if len(wanted) == len(begun):
             return pictures
         return pictures[[begun[row] for row in wanted]]
+
+    def content_keys(self, rows: Sequence[int]) -> list[bytes] | None:
+        return self._iterator.content_keys(self._draw.pick(rows))
 
     def cancel(self) -> None:
         if self._future is not None and hasattr(self._future, "cancel"):

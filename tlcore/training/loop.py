@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tlcore import _core, losses, metrics
 from tlcore.training.arguments import as_pictures, check_finite, check_pictures
 from tlcore.training.data import Array, Batch, Rule, Stream
+from tlcore.training.features_on_disk import FeaturesOnDisk
 from tlcore.training.kept_features import KeptFeatures, flipped_key
 from tlcore.utils.notes import note
 
@@ -42,6 +43,7 @@ class Prefix:
         input_shape: tuple[int, ...],
         parameters: Mapping[_core.Parameters, bool],
         kept: KeptFeatures | None,
+        disk: FeaturesOnDisk | None = None,
         changes: Sequence[Change] = (),
         seed: int = 0,
     ) -> None:
@@ -53,6 +55,7 @@ class Prefix:
         self._kept = kept
         self._changes = changes
         self._seed = seed
+        self.disk = disk
 
     def stamp(self) -> Stamp:
         """Which cut and which weights features belong to."""
@@ -69,6 +72,8 @@ class Prefix:
         after = (cut, *(version + trains for version, trains in steps))
         if self._kept is not None and after != before and after == self.stamp():
             self._kept.restamp(before, after)
+            if self.disk is not None:
+                self.disk.restamp(before, after)
 
     def begin(self, batch: Batch) -> None:
         """Start reading the pictures that `features` will need."""
@@ -79,8 +84,12 @@ class Prefix:
         if self._kept is None or batch.keys is None:
             batch.begin(None)
         else:
-            self._kept.renew(self.stamp())
-            batch.begin(self._kept.missing(batch.keys))
+            stamp = self.stamp()
+            self._kept.renew(stamp)
+            rows = self._kept.missing(batch.keys)
+            if rows and self.disk is not None:
+                rows = self.disk.missing(stamp, batch, rows)
+            batch.begin(rows)
 
     def features(self, batch: Batch) -> FloatArray:
         """(n, ...) values at the cut."""
@@ -90,11 +99,15 @@ class Prefix:
         self._kept.renew(stamp)
         features = np.empty((batch.size, *self._shape), np.float32)
         missing = self._kept.take(stamp, batch.keys, features)
+        if missing and self.disk is not None:
+            missing = self._take_from_disk(stamp, batch, batch.keys, missing, features)
         if missing:
             fresh = self._to_node(batch, missing, self._cut)
             features[missing] = fresh
             if self.stamp() == stamp:  # nobody set weights meanwhile
                 self._kept.add(stamp, [batch.keys[row] for row in missing], fresh)
+                if self.disk is not None:
+                    self.disk.add(stamp, batch, missing, fresh)
         return features
 
     def training_features(self, batch: Batch, count: int) -> FloatArray:
@@ -143,6 +156,21 @@ class Prefix:
         for flips in product((False, True), repeat=len(self._changes)):
             rows.update(self._kept.missing([flipped_key(key, flips) for key in keys]))
         return sorted(rows)
+
+    def _take_from_disk(
+        self,
+        stamp: Stamp,
+        batch: Batch,
+        keys: Sequence[Hashable],
+        rows: list[int],
+        features: FloatArray,
+    ) -> list[int]:
+        """Fill in what the disk has of `rows`, into the memory too; the rows still missing."""
+        assert self._kept is not None and self.disk is not None
+        found = self.disk.take(stamp, batch, rows, features)
+        self._kept.add(stamp, [keys[row] for row in found], features[found])
+        has = set(found)
+        return [row for row in rows if row not in has]
 
     def outputs(self, batch: Batch) -> FloatArray:
         """What the network gives for a batch: each picture's numbers come from one set of weights.

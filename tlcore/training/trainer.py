@@ -46,6 +46,7 @@ from tlcore.training.data import (
     Stream,
     make_source,
 )
+from tlcore.training.features_on_disk import KeepFeatures
 from tlcore.training.leaks import note_leaks
 from tlcore.training.loop import Means, Prefix, walk
 from tlcore.utils.notes import note
@@ -101,7 +102,7 @@ class Trainer(Compiling):
         max_queue_size: int = 10,
         workers: int = 1,
         use_multiprocessing: bool = False,
-        keep_features: bool | None = None,
+        keep_features: KeepFeatures = None,
     ) -> History:
         """Train what is trainable; what comes before it is computed once a picture.
 
@@ -115,8 +116,12 @@ class Trainer(Compiling):
             validation_steps: batches of validation, at most one pass.
             keep_features: None keeps the values in front of the trained part for as long as a
                 picture is sure to be the same whenever it comes; False never does, True always
-                does, for sources that can be asked by index. The results are the same. Pictures
-                that layers change at random are kept only where flips are all that is random.
+                does, for sources that can be asked by index. The path of a folder is None, and
+                keeps them there too, for other processes and later days: those of arrays, and of
+                iterators whose pictures are the same in every pass. So does TLCORE_CACHE, for
+                None. Both take up to TLCORE_CACHE_SIZE ("2GiB"). The results are the same.
+                Pictures that layers change at random are kept, in memory, only where flips are all
+                that is random.
 
         The other arguments are Keras's. `max_queue_size`, `workers` and `use_multiprocessing` have
         no effect: pictures are always decoded ahead in threads.
@@ -133,6 +138,7 @@ class Trainer(Compiling):
 
         Raises:
             ValueError: an argument, shape or value that does not fit.
+            TypeError: `keep_features` is neither of these; OSError: its folder cannot be used.
             MemoryError: a batch needs more memory than there is; said before training starts, with
                 the largest batch that fits.
             RuntimeError: the model is not compiled, or is being trained already.
@@ -179,7 +185,7 @@ class Trainer(Compiling):
                 ExitStack() as stack,
             ):
                 if keep_features is not False:
-                    self._say_keeping(compiled, source)
+                    self._say_keeping(compiled, source, prefix.disk)
                 if source.batch_size is not None:  # otherwise it shows with the first batch
                     self._prepare_for(compiled, source.batch_size)
                 if steps is not None:
@@ -372,7 +378,7 @@ class Trainer(Compiling):
         use_multiprocessing: bool = False,
         shuffle: bool = True,
         initial_epoch: int = 0,
-        keep_features: bool | None = None,
+        keep_features: KeepFeatures = None,
     ) -> History:
         """`fit` as Keras 2.3 called it for generators.
 
@@ -410,7 +416,7 @@ class Trainer(Compiling):
         max_queue_size: int = 10,
         workers: int = 1,
         use_multiprocessing: bool = False,
-        keep_features: bool | None = None,
+        keep_features: KeepFeatures = None,
     ) -> Scores:
         """Loss and metrics on data, at most one pass of it. Arguments as in `fit`.
 
@@ -522,7 +528,7 @@ class Trainer(Compiling):
         max_queue_size: int = 10,
         workers: int = 1,
         use_multiprocessing: bool = False,
-        keep_features: bool | None = None,
+        keep_features: KeepFeatures = None,
     ) -> FloatArray:
         """The model's outputs, float32 (n, ...), for data as in `fit`, at most one pass of it.
 

@@ -44,8 +44,10 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, dict[s
 
 
 def _collected() -> dict[str, dict[str, Any]]:
+    from tlcore.training.features_on_disk import named_folder
     from tlcore.weights import search_folders
 
+    kept = named_folder()
     core = _core.config()
     package = Path(tlcore.__file__).parent
     return {
@@ -56,7 +58,7 @@ def _collected() -> dict[str, dict[str, Any]]:
             **{name: _version(name) for name in _DEPENDENCIES},
         },
         "cpu": {
-            "model": _cpu_model(),
+            "model": cpu_model(),
             "instruction set": core["cpu_isa"],
             "limit": os.environ.get("TLCORE_MAX_CPU_ISA") or None,
             "used by tlcore": core["used_isa"],
@@ -72,6 +74,7 @@ def _collected() -> dict[str, dict[str, Any]]:
             "package": str(package),
             "oneDNN": str(package / "_lib" / "libdnnl-tlcore.so.3"),
             "weights": [str(folder) for folder in search_folders()],
+            "kept features": None if kept is None else str(kept),
         },
     }
 
@@ -83,7 +86,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _cpu_model() -> str | None:
+def cpu_model() -> str | None:
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             for line in file:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore.preprocessing.image._arithmetic import reader, value_range
+from tlcore.preprocessing.image._content import with_draws
 from tlcore.preprocessing.image._iterator import PictureIterator
+from tlcore.utils.digests import picture_keys
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
@@ -144,6 +146,13 @@ class NumpyArrayIterator(PictureIterator):
     def _pixels(self, j: int) -> NDArray[Any]:
         pixels: NDArray[Any] = self.x[j]
         return pixels
+
+    def content_keys(self, indices: ArrayLike | Draw) -> list[bytes] | None:
+        if not self._is_known:
+            return None
+        draw = self._drawn(indices)
+        keys = picture_keys(self.x[draw.indices], repr(self._key_of_arithmetic()))
+        return None if keys is None else with_draws(keys, draw)
 
     @property
     def _arithmetic_dtype(self) -> DTypeLike:

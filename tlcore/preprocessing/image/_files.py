@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tlcore.preprocessing.image._arithmetic import pixel_rule, reader, value_range
+from tlcore.preprocessing.image._content import file_keys, with_draws
 from tlcore.preprocessing.image._decoded import DecodedPictures
 from tlcore.preprocessing.image._iterator import PictureIterator
 from tlcore.preprocessing.image._pictures import (
@@ -196,6 +197,13 @@ class FilesIterator(PictureIterator):
             found.append((path, self._stamp(path), arithmetic, transform))
         return found
 
+    def content_keys(self, indices: ArrayLike | Draw) -> list[bytes] | None:
+        if not self._is_known:
+            return None
+        draw = self._drawn(indices)
+        paths = [self._filepaths[j] for j in draw.indices]
+        return with_draws(file_keys(paths, (self._reading, self._key_of_arithmetic())), draw)
+
     def bytes_rule(self) -> Rule | None:
         # Grey pictures may have 16 bits. A subclass with a `load` of its own is asked for that.
         if (
@@ -249,9 +257,12 @@ class FilesIterator(PictureIterator):
             status = os.stat(path)
         except OSError as error:
             raise unreadable(repr(path), error) from error
+        return status.st_size, status.st_mtime_ns, self._reading
+
+    @property
+    def _reading(self) -> tuple[Hashable, ...]:
+        """All that, beside the file, decides on what `_pixels` gives."""
         return (
-            status.st_size,
-            status.st_mtime_ns,
             self.target_size,
             self.color_mode,
             self.interpolation,

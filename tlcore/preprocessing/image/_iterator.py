@@ -269,6 +269,13 @@ class PictureIterator(Iterator):
         """A key for each picture that changes whenever its pixels may; None if not `pure`."""
         raise NotImplementedError
 
+    def content_keys(self, indices: ArrayLike | Draw) -> list[bytes] | None:
+        """A key for each picture that tells for good what its pixels are; None where nobody can.
+
+        Raises OSError or ValueError for a file that cannot be read.
+        """
+        return None
+
     @property
     def pure(self) -> bool:
         """Whether pixels depend on the index alone, so that what is computed from them can be kept.
@@ -305,6 +312,11 @@ class PictureIterator(Iterator):
         if self._views is not None:
             return f"picture and view (augment_views={self._views.count})"
         return "picture and flip" if self.augments else "picture"
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether `content_keys` can tell: a class of somebody else may change pictures."""
+        return self.keepable and type(self).__module__.startswith("tlcore.")
 
     @property
     def _is_plain(self) -> bool:
