@@ -9,20 +9,20 @@
 
 static const struct {
     const char *name;
-    tl_fill_mode mode;
+    tl_edge_mode mode;
 } fill_modes[] = {
-    {"nearest", TL_FILL_NEAREST},
-    {"constant", TL_FILL_CONSTANT},
-    {"reflect", TL_FILL_REFLECT},
-    {"wrap", TL_FILL_WRAP},
-    {"mirror", TL_FILL_MIRROR},
-    {"grid-mirror", TL_FILL_REFLECT},
-    {"grid-constant", TL_FILL_GRID_CONSTANT},
-    {"grid-wrap", TL_FILL_GRID_WRAP},
+    {"nearest", TL_EDGE_NEAREST},
+    {"constant", TL_EDGE_CONSTANT},
+    {"reflect", TL_EDGE_REFLECT},
+    {"wrap", TL_EDGE_WRAP},
+    {"mirror", TL_EDGE_MIRROR},
+    {"grid-mirror", TL_EDGE_REFLECT},
+    {"grid-constant", TL_EDGE_GRID_CONSTANT},
+    {"grid-wrap", TL_EDGE_GRID_WRAP},
 };
 
 bool
-tl_fill_mode_named(tl_fill_mode *mode, const char *name)
+tl_edge_mode_named(tl_edge_mode *mode, const char *name)
 {
     for (size_t i = 0; i < sizeof fill_modes / sizeof fill_modes[0]; i++) {
         if (strcmp(name, fill_modes[i].name) == 0) {
@@ -59,24 +59,24 @@ remainder_of(double x, double period)
 
 /* Where a coordinate outside 0..last means, by the mode; constant ones are not asked for. */
 static double
-mapped(double x, double last, tl_fill_mode mode)
+mapped(double x, double last, tl_edge_mode mode)
 {
     const double size = last + 1;
     if (x >= 0 && x <= last) {
         return x;
     }
-    if (size <= 1 || mode == TL_FILL_NEAREST) {
+    if (size <= 1 || mode == TL_EDGE_NEAREST) {
         return x < 0 ? 0 : last;
     }
     switch (mode) {
-    case TL_FILL_MIRROR:
+    case TL_EDGE_MIRROR:
         if (x < 0) {
             x = 2 * last * trunc(-x / (2 * last)) + x;
             return x <= -last ? x + 2 * last : -x;
         }
         x = remainder_of(x, 2 * last);
         return x >= size ? 2 * last - x : x;
-    case TL_FILL_REFLECT:
+    case TL_EDGE_REFLECT:
         if (x < 0) {
             if (x < -2 * size) {
                 x = 2 * size * trunc(-x / (2 * size)) + x;
@@ -85,9 +85,9 @@ mapped(double x, double last, tl_fill_mode mode)
         }
         x = remainder_of(x, 2 * size);
         return x >= size ? 2 * size - x - 1 : x;
-    case TL_FILL_WRAP:
+    case TL_EDGE_WRAP:
         return x < 0 ? x + last * (trunc(-x / last) + 1) : remainder_of(x, last);
-    case TL_FILL_GRID_WRAP:
+    case TL_EDGE_GRID_WRAP:
         return x < 0 ? x + size * (trunc((-1 - x) / size) + 1) : remainder_of(x, size);
     default:
         return x;
@@ -102,7 +102,7 @@ typedef struct taps {
 } taps;
 
 static size_t
-sample(double x, double last, tl_fill_mode mode)
+sample(double x, double last, tl_edge_mode mode)
 {
     /* a coordinate that lost all digits may map beyond any edge */
     const double at = trunc(mapped(x, last, mode));
@@ -114,20 +114,20 @@ static bool
 find_taps(taps *found, double x, size_t size, const tl_affine *affine)
 {
     const double last = (double)(size - 1);
-    const tl_fill_mode fill = affine->fill;
-    if (fill == TL_FILL_CONSTANT && !(x >= 0 && x <= last)) {
+    const tl_edge_mode fill = affine->fill;
+    if (fill == TL_EDGE_CONSTANT && !(x >= 0 && x <= last)) {
         return false;
     }
-    if (fill != TL_FILL_NEAREST && fill != TL_FILL_GRID_CONSTANT) {
+    if (fill != TL_EDGE_NEAREST && fill != TL_EDGE_GRID_CONSTANT) {
         x = mapped(x, last, fill);
     }
     /* blending at the last sample asks for one behind it, with the weight 0 */
-    const tl_fill_mode edge =
-        fill == TL_FILL_CONSTANT || fill == TL_FILL_WRAP ? TL_FILL_MIRROR : fill;
+    const tl_edge_mode edge =
+        fill == TL_EDGE_CONSTANT || fill == TL_EDGE_WRAP ? TL_EDGE_MIRROR : fill;
     const double start = floor(affine->order == 0 ? x + 0.5 : x);
     for (int i = 0; i <= affine->order; i++) {
         found->outside[i] =
-            fill == TL_FILL_GRID_CONSTANT && !(start + i >= 0 && start + i <= last);
+            fill == TL_EDGE_GRID_CONSTANT && !(start + i >= 0 && start + i <= last);
         found->at[i] = found->outside[i] ? 0 : sample(start + i, last, edge);
     }
     found->weights[0] = affine->order == 0 ? 1 : 1 - (x - start);

@@ -18,26 +18,26 @@
 typedef enum tl_pixel_type { TL_UINT8, TL_FLOAT32, TL_FLOAT64 } tl_pixel_type;
 
 /* What lies beyond the edges of a b c d. */
-typedef enum tl_fill_mode {
-    TL_FILL_NEAREST,       /* a a a | a b c d | d d d */
-    TL_FILL_CONSTANT,      /* k k k | a b c d | k k k, no blending with k */
-    TL_FILL_REFLECT,       /* c b a | a b c d | d c b */
-    TL_FILL_WRAP,          /* b c d | b c d a | b c d, scipy's: period 3 */
-    TL_FILL_MIRROR,        /* d c b | a b c d | c b a */
-    TL_FILL_GRID_CONSTANT, /* k k k | a b c d | k k k, blended with k */
-    TL_FILL_GRID_WRAP,     /* b c d | a b c d | a b c */
-    TL_FILL_COUNT
-} tl_fill_mode;
+typedef enum tl_edge_mode {
+    TL_EDGE_NEAREST,       /* a a a | a b c d | d d d */
+    TL_EDGE_CONSTANT,      /* k k k | a b c d | k k k, no blending with k */
+    TL_EDGE_REFLECT,       /* c b a | a b c d | d c b */
+    TL_EDGE_WRAP,          /* b c d | b c d a | b c d, scipy's: period 3 */
+    TL_EDGE_MIRROR,        /* d c b | a b c d | c b a */
+    TL_EDGE_GRID_CONSTANT, /* k k k | a b c d | k k k, blended with k */
+    TL_EDGE_GRID_WRAP,     /* b c d | a b c d | a b c */
+    TL_EDGE_COUNT
+} tl_edge_mode;
 
 /* Scipy's name of a mode to the mode ("grid-mirror" is "reflect"); false for any other name. */
-bool tl_fill_mode_named(tl_fill_mode *mode, const char *name);
+bool tl_edge_mode_named(tl_edge_mode *mode, const char *name);
 
 /* Pixel (i, j) of the result is the source's at row m[0] i + m[1] j + m[2] and column
  * m[3] i + m[4] j + m[5]. */
 typedef struct tl_affine {
     double m[6];
     int order; /* 0 or 1 */
-    tl_fill_mode fill;
+    tl_edge_mode fill;
     double cval;
 } tl_affine;
 

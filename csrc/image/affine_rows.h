@@ -14,10 +14,10 @@
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
 INLINE double
-fold(double x, double last, tl_fill_mode mode)
+fold(double x, double last, tl_edge_mode mode)
 {
     const double size = last + 1;
-    if (mode == TL_FILL_MIRROR) {
+    if (mode == TL_EDGE_MIRROR) {
         /* as affine.c has it, both sides computed and one chosen */
         const double up = 2 * last * trunc(-x / (2 * last)) + x;
         const double below = up <= -last ? up + 2 * last : -up;
@@ -25,7 +25,7 @@ fold(double x, double last, tl_fill_mode mode)
         const double above = down >= size ? 2 * last - down : down;
         return x < 0 ? below : x > last ? above : x;
     }
-    if (mode == TL_FILL_REFLECT) {
+    if (mode == TL_EDGE_REFLECT) {
         const double moved = 2 * size * trunc(-x / (2 * size)) + x;
         const double up = x < -2 * size ? moved : x;
         const double below = up < -size ? up + 2 * size : (up > -1e-15 ? 1e-15 : -up) - 1;
@@ -33,12 +33,12 @@ fold(double x, double last, tl_fill_mode mode)
         const double above = down >= size ? 2 * size - down - 1 : down;
         return x < 0 ? below : x > last ? above : x;
     }
-    if (mode == TL_FILL_WRAP) {
+    if (mode == TL_EDGE_WRAP) {
         const double below = x + last * (trunc(-x / last) + 1);
         const double above = x - last * trunc(x / last);
         return x < 0 ? below : x > last ? above : x;
     }
-    if (mode == TL_FILL_GRID_WRAP) {
+    if (mode == TL_EDGE_GRID_WRAP) {
         const double below = x + size * (trunc((-1 - x) / size) + 1);
         const double above = x - size * trunc(x / size);
         return x < 0 ? below : x > last ? above : x;
@@ -87,7 +87,7 @@ find_inside(places *restrict found, line at, size_t count, size_t row_width, int
 /* Any stretch. Whether a pixel is odd is found out unless `clamps`: then it lies at the edge.
  */
 INLINE bool
-find(places *restrict found, line at, size_t count, const tl_affine_job *job, tl_fill_mode mode,
+find(places *restrict found, line at, size_t count, const tl_affine_job *job, tl_edge_mode mode,
      int order, bool clamps)
 {
     const double last_y = (double)(job->height - 1);
@@ -149,19 +149,19 @@ find_all(places *found, line at, size_t count, const tl_affine_job *job)
     (order == 0 ? find(found, at, count, job, mode, 0, clamps)                                 \
                 : find(found, at, count, job, mode, 1, clamps))
     switch (job->affine.fill) {
-    case TL_FILL_NEAREST: /* see affine.h for the other type */
-        return job->type != TL_FLOAT64 ? FIND(TL_FILL_NEAREST, true)
-                                       : FIND(TL_FILL_NEAREST, false);
-    case TL_FILL_REFLECT:
-        return FIND(TL_FILL_REFLECT, false);
-    case TL_FILL_WRAP:
-        return FIND(TL_FILL_WRAP, false);
-    case TL_FILL_MIRROR:
-        return FIND(TL_FILL_MIRROR, false);
-    case TL_FILL_GRID_WRAP:
-        return FIND(TL_FILL_GRID_WRAP, false);
+    case TL_EDGE_NEAREST: /* see affine.h for the other type */
+        return job->type != TL_FLOAT64 ? FIND(TL_EDGE_NEAREST, true)
+                                       : FIND(TL_EDGE_NEAREST, false);
+    case TL_EDGE_REFLECT:
+        return FIND(TL_EDGE_REFLECT, false);
+    case TL_EDGE_WRAP:
+        return FIND(TL_EDGE_WRAP, false);
+    case TL_EDGE_MIRROR:
+        return FIND(TL_EDGE_MIRROR, false);
+    case TL_EDGE_GRID_WRAP:
+        return FIND(TL_EDGE_GRID_WRAP, false);
     default:
-        return FIND(TL_FILL_CONSTANT, false);
+        return FIND(TL_EDGE_CONSTANT, false);
     }
 #undef FIND
 }
@@ -279,7 +279,7 @@ ROWS(const tl_affine_job *job, size_t first, size_t last)
                 if (!all_odd && found.odd[k] == 0) {
                     continue;
                 }
-                if (!all_odd && job->affine.fill == TL_FILL_CONSTANT && floats) {
+                if (!all_odd && job->affine.fill == TL_EDGE_CONSTANT && floats) {
                     for (size_t c = 0; c < job->channels; c++) {
                         ((float *)dst)[k * job->channels + c] = (float)job->affine.cval;
                     }

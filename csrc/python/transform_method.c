@@ -61,13 +61,13 @@ done:
 }
 
 static int
-fill_mode_from(tl_fill_mode *mode, PyObject *value)
+fill_mode_from(tl_edge_mode *mode, PyObject *value)
 {
     const char *name;
     if (tl_text_from(&name, value, "fill_mode") < 0) {
         return -1;
     }
-    if (!tl_fill_mode_named(mode, name)) {
+    if (!tl_edge_mode_named(mode, name)) {
         PyErr_Format(PyExc_ValueError,
                      "fill_mode must be 'nearest', 'constant', 'reflect', 'wrap', 'mirror', "
                      "'grid-mirror', 'grid-constant' or 'grid-wrap', not %R",

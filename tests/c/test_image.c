@@ -66,20 +66,20 @@ release(const guarded *g)
 
 /* Index i of a row of n values that goes on for ever; -1 is cval. */
 static long
-extended(long i, long n, tl_fill_mode fill)
+extended(long i, long n, tl_edge_mode fill)
 {
     while (i < 0 || i >= n) {
         switch (fill) {
-        case TL_FILL_NEAREST:
+        case TL_EDGE_NEAREST:
             i = i < 0 ? 0 : n - 1;
             break;
-        case TL_FILL_REFLECT:
+        case TL_EDGE_REFLECT:
             i = i < 0 ? -1 - i : 2 * n - 1 - i;
             break;
-        case TL_FILL_MIRROR:
+        case TL_EDGE_MIRROR:
             i = n == 1 ? 0 : i < 0 ? -i : 2 * n - 2 - i;
             break;
-        case TL_FILL_GRID_WRAP:
+        case TL_EDGE_GRID_WRAP:
             i = i < 0 ? i + n : i - n;
             break;
         default:
@@ -104,15 +104,15 @@ picture_at(const tl_affine_job *job, double y, double x, size_t c)
 {
     const long height = (long)job->height;
     const long width = (long)job->width;
-    const tl_fill_mode fill = job->affine.fill;
-    const bool constant = fill == TL_FILL_CONSTANT;
+    const tl_edge_mode fill = job->affine.fill;
+    const bool constant = fill == TL_EDGE_CONSTANT;
     if (constant && (y < 0 || y > (double)(height - 1) || x < 0 || x > (double)(width - 1))) {
         return job->affine.cval;
     }
-    while (fill == TL_FILL_WRAP && (y < 0 || y > (double)(height - 1))) {
+    while (fill == TL_EDGE_WRAP && (y < 0 || y > (double)(height - 1))) {
         y = height == 1 ? 0 : y < 0 ? y + (double)(height - 1) : y - (double)(height - 1);
     }
-    while (fill == TL_FILL_WRAP && (x < 0 || x > (double)(width - 1))) {
+    while (fill == TL_EDGE_WRAP && (x < 0 || x > (double)(width - 1))) {
         x = width == 1 ? 0 : x < 0 ? x + (double)(width - 1) : x - (double)(width - 1);
     }
     double sum = 0;
@@ -183,7 +183,7 @@ random_job(const guarded *pages)
     job.affine.m[0] += 1;
     job.affine.m[4] += 1;
     job.affine.order = (int)whole(0, 1);
-    job.affine.fill = (tl_fill_mode)whole(0, TL_FILL_COUNT - 1);
+    job.affine.fill = (tl_edge_mode)whole(0, TL_EDGE_COUNT - 1);
     job.affine.cval = uniform(-50, 300);
     const size_t values = job.height * job.width * job.step;
     void *src = at_the_edge(pages, values * size_of(job.type), whole(0, 1) == 0);
@@ -263,7 +263,7 @@ test_far_away_and_huge_numbers_are_survived(void)
 {
     static const uint8_t src[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
     static const double far[] = {1e9, -1e9, 1e18, -1e19, 1e200, -1e200};
-    for (tl_fill_mode fill = 0; fill < TL_FILL_COUNT; fill++) {
+    for (tl_edge_mode fill = 0; fill < TL_EDGE_COUNT; fill++) {
         for (size_t k = 0; k < 6 * 6; k++) {
             for (int order = 0; order < 2; order++) {
                 float dst[12];
@@ -293,7 +293,7 @@ test_what_is_refused(void)
     float dst[4];
     const float src[4] = {0};
     tl_transform_job job;
-    tl_transform how = {.moves = true, .affine = {{1, 0, 0, 0, 1, 0}, 2, TL_FILL_NEAREST, 0}};
+    tl_transform how = {.moves = true, .affine = {{1, 0, 0, 0, 1, 0}, 2, TL_EDGE_NEAREST, 0}};
 #define BEGIN(result, type, channels)                                                          \
     tl_transform_begin(&job, &how, dst, result, src, type, channels, 1, 1, channels)
     CHECK(BEGIN(TL_FLOAT32, TL_FLOAT32, 3) == TL_BAD_VALUE);
@@ -312,9 +312,9 @@ test_what_is_refused(void)
     CHECK(BEGIN(TL_FLOAT64, TL_FLOAT64, 1) == TL_BAD_VALUE);
     CHECK(BEGIN(TL_FLOAT32, TL_FLOAT32, 2) == TL_BAD_VALUE);
 #undef BEGIN
-    tl_fill_mode mode;
-    CHECK(tl_fill_mode_named(&mode, "grid-mirror") && mode == TL_FILL_REFLECT);
-    CHECK(!tl_fill_mode_named(&mode, "mirrored"));
+    tl_edge_mode mode;
+    CHECK(tl_edge_mode_named(&mode, "grid-mirror") && mode == TL_EDGE_REFLECT);
+    CHECK(!tl_edge_mode_named(&mode, "mirrored"));
 }
 
 /* --- the chain ---------------------------------------------------------------------------- */
@@ -374,7 +374,7 @@ test_copies_are_moves_to_the_same_place(void)
                             .maps = job.type != TL_FLOAT64 && whole(0, 1) == 0,
                             .map = {127.5F, 3, -1},
                             .rescale = whole(0, 1) == 0 ? 1.0F : 0.5F,
-                            .affine = {{1, 0, 0, 0, 1, 0}, 0, TL_FILL_NEAREST, 0}};
+                            .affine = {{1, 0, 0, 0, 1, 0}, 0, TL_EDGE_NEAREST, 0}};
         for (int moves = 0; moves < 2; moves++) {
             tl_transform_job one;
             how.moves = moves != 0;
@@ -486,7 +486,7 @@ static tl_transform
 everything(const float *three)
 {
     return (tl_transform){.moves = true,
-                          .affine = {{0.9, -0.3, 12, 0.2, 1.1, -9}, 1, TL_FILL_REFLECT, 0},
+                          .affine = {{0.9, -0.3, 12, 0.2, 1.1, -9}, 1, TL_EDGE_REFLECT, 0},
                           .flips_cols = true,
                           .shifts_channels = true,
                           .channel_shift = 9,
@@ -543,7 +543,7 @@ test_the_chain_is_the_same_on_every_cpu(void)
     for (size_t channels = 1; channels <= 4; channels += channels == 1 ? 2 : 1) {
         for (int wide = 0; wide < 2; wide++) {
             tl_transform how = everything(four);
-            how.affine.fill = TL_FILL_CONSTANT;
+            how.affine.fill = TL_EDGE_CONSTANT;
             how.affine.cval = wide != 0 ? 400 : 3; /* brightness stretches beyond 255 */
             for (size_t s = 0; s < 3; s++) {
                 CHECK(tl_cpu_limit(limits[s]));
