@@ -25,6 +25,7 @@ from tlcore.models import Sequential
 from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator, _content, _directory
 from tlcore.recipes import linear_probe
 from tlcore.training import compiling, features_on_disk, segments
+from tlcore.training.data import Batch
 from tlcore.training.kept_features import KeptFeatures
 from tlcore.training.loop import Prefix
 from tlcore.utils import notes, set_random_seed
@@ -162,11 +163,25 @@ def test_no_picture_is_decoded_again(
 ) -> None:
     first, _ = fitted(flow(folder), cache)
 
-    def refuses(*_: Any, **__: Any) -> None:
-        raise AssertionError("a picture was decoded")
-
-    monkeypatch.setattr(_directory, "load_img", refuses)
+    decoded = []
+    monkeypatch.setattr(_directory, "load_img", lambda path, **_: decoded.append(path))
     assert fitted(flow(folder), str(cache)) == (first, 0)
+    assert decoded == [], "not even ahead and in vain"
+
+
+def test_what_was_found_is_kept_in_memory(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(flow(folder), cache)
+    asked = []
+    take = segments.Store.take
+    monkeypatch.setattr(
+        segments.Store,
+        "take",
+        lambda self, keys, *rest: asked.extend(keys) or take(self, keys, *rest),
+    )
+    assert fitted(flow(folder), cache, epochs=3)[1] == 0
+    assert len(asked) == TOTAL
 
 
 def test_every_verb_takes_a_folder(folder: Path, cache: Path) -> None:
@@ -303,6 +318,18 @@ def test_other_weights_have_other_features(folder: Path, cache: Path) -> None:
     computed, _ = fitted(flow(folder), False, seed=2)
     assert fitted(flow(folder), cache, seed=2) == (computed, TOTAL)
     assert fitted(flow(folder), cache, seed=2) == (computed, 0)
+
+
+def test_other_layers_have_other_features(folder: Path, cache: Path) -> None:
+    losses = []
+    for options in ({"activation": "relu"}, {"activation": "tanh"}, {"strides": 2}):
+        set_random_seed(1)  # the same weights
+        first = layers.Conv2D(4, 3, trainable=False, input_shape=(SIZE, SIZE, 3), **options)
+        model = Sequential([first, layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")])
+        model.compile("adam", "categorical_crossentropy")
+        losses += model.fit(flow(folder), verbose=0, keep_features=cache).history["loss"]
+        assert model.prefix_runs == TOTAL
+    assert len(set(losses)) == 3
 
 
 def test_another_cut_has_other_features(folder: Path, cache: Path) -> None:
@@ -456,6 +483,22 @@ def test_weights_that_are_set_while_they_are_looked_at(
     assert not np.array_equal(scores(model, False), scores(make_model(), False))
 
 
+def test_features_of_weights_that_are_no_more_go_nowhere(cache: Path) -> None:
+    segments.prepare(cache)
+    disk = features_on_disk.FeaturesOnDisk(cache, 1 << 20, (2,), lambda: b"w" * 32)
+    disk.begin(lambda: "now")
+    batch, features = Batch(np.zeros((1, 3))), np.ones((1, 2), np.float32)
+    disk.add("before", batch, [0], features)
+    assert segment_files(cache) == []
+    disk.add("now", batch, [0], features)
+    assert len(segment_files(cache)) == 1
+    dst = np.zeros((1, 2), np.float32)
+    assert disk.take("before", batch, [0], dst) == []
+    assert disk.missing("before", batch, [0]) == [0]
+    assert disk.take("now", batch, [0], dst) == [0]
+    assert (dst == features).all()
+
+
 def test_weights_are_looked_at_once_a_call(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -552,12 +595,16 @@ def test_a_disk_that_is_full(
 ) -> None:
     computed, _ = fitted(flow(folder), False)
 
+    tried = []
+
     def full(*_: Any) -> int:
+        tried.append(1)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "write", full)
     for _ in range(2):
         assert fitted(flow(folder), cache) == (computed, TOTAL)
+    assert len(tried) == 2, "once a call"
     said = [line for line in capfd.readouterr().err.splitlines() if "no more" in line]
     assert len(said) == 1 and "No space left" in said[0] and str(cache) in said[0]
     monkeypatch.undo()
