@@ -561,7 +561,9 @@ def test_a_file_that_has_gone_is_named(folder: Path, cache: Path) -> None:
         iterator.content_keys(np.arange(TOTAL))
 
 
-def test_iterators_of_others_have_no_keys(folder: Path, cache: Path) -> None:
+def test_iterators_of_others_have_no_keys(
+    folder: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     class Doubling(DirectoryIterator):
         def load(self, indices: Any) -> Any:
             return 2 * super().load(indices)
@@ -571,6 +573,7 @@ def test_iterators_of_others_have_no_keys(folder: Path, cache: Path) -> None:
     model = make_model()
     model.fit(iterator, verbose=0, keep_features=cache)
     assert segment_files(cache) == []
+    assert "nothing is kept in the folder" in capfd.readouterr().err
 
 
 # --- troubles ------------------------------------------------------------------------------------
