@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# What a developer keeps on disk is not to be found by tests that count what is computed.
+os.environ.pop("TLCORE_CACHE", None)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -25,6 +25,7 @@ from tlcore.models import Sequential
 from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator, _content, _directory
 from tlcore.recipes import linear_probe
 from tlcore.training import compiling, features_on_disk, segments
+from tlcore.training.data import Batch
 from tlcore.training.kept_features import KeptFeatures
 from tlcore.training.loop import Prefix
 from tlcore.utils import notes, set_random_seed
@@ -162,11 +163,25 @@ def test_no_picture_is_decoded_again(
 ) -> None:
     first, _ = fitted(flow(folder), cache)
 
-    def refuses(*_: Any, **__: Any) -> None:
-        raise AssertionError("a picture was decoded")
-
-    monkeypatch.setattr(_directory, "load_img", refuses)
+    decoded = []
+    monkeypatch.setattr(_directory, "load_img", lambda path, **_: decoded.append(path))
     assert fitted(flow(folder), str(cache)) == (first, 0)
+    assert decoded == [], "not even ahead and in vain"
+
+
+def test_what_was_found_is_kept_in_memory(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted(flow(folder), cache)
+    asked = []
+    take = segments.Store.take
+    monkeypatch.setattr(
+        segments.Store,
+        "take",
+        lambda self, keys, *rest: asked.extend(keys) or take(self, keys, *rest),
+    )
+    assert fitted(flow(folder), cache, epochs=3)[1] == 0
+    assert len(asked) == TOTAL
 
 
 def test_every_verb_takes_a_folder(folder: Path, cache: Path) -> None:
@@ -305,6 +320,18 @@ def test_other_weights_have_other_features(folder: Path, cache: Path) -> None:
     assert fitted(flow(folder), cache, seed=2) == (computed, 0)
 
 
+def test_other_layers_have_other_features(folder: Path, cache: Path) -> None:
+    losses = []
+    for options in ({"activation": "relu"}, {"activation": "tanh"}, {"strides": 2}):
+        set_random_seed(1)  # the same weights
+        first = layers.Conv2D(4, 3, trainable=False, input_shape=(SIZE, SIZE, 3), **options)
+        model = Sequential([first, layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")])
+        model.compile("adam", "categorical_crossentropy")
+        losses += model.fit(flow(folder), verbose=0, keep_features=cache).history["loss"]
+        assert model.prefix_runs == TOTAL
+    assert len(set(losses)) == 3
+
+
 def test_another_cut_has_other_features(folder: Path, cache: Path) -> None:
     fitted(flow(folder), cache)
     computed, _ = fitted(flow(folder), False, trainable_from=-9)
@@ -361,14 +388,14 @@ def test_a_picture_that_changes_while_it_is_read(
     """Between the look at its bytes and decoding: those features belong to no key."""
     path = folder / "kite" / "2.png"
     old = path.read_bytes()
-    decode = DirectoryIterator._decode
+    pixels = DirectoryIterator._pixels
 
-    def late(self: Any, name: str, *rest: Any) -> Any:
-        if Path(name) == path:
+    def late(self: Any, j: int) -> Any:
+        if Path(self.filepaths[j]) == path:
             Image.fromarray(np.full((40, 36, 3), 7, np.uint8)).save(path)
-        return decode(self, name, *rest)
+        return pixels(self, j)
 
-    monkeypatch.setattr(DirectoryIterator, "_decode", late)
+    monkeypatch.setattr(DirectoryIterator, "_pixels", late)
     fitted(flow(folder), cache, epochs=1)
     monkeypatch.undo()
     for content, runs in ((path.read_bytes(), 1), (old, 1)):
@@ -381,13 +408,13 @@ def test_an_array_that_changes_while_it_is_computed(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = parrots()
-    to_cut = Prefix._to_cut
+    to_cut = Prefix._to_node
 
     def late(self: Any, *arguments: Any) -> Any:
         x[0] = 3 - x[0]
         return to_cut(self, *arguments)
 
-    monkeypatch.setattr(Prefix, "_to_cut", late)
+    monkeypatch.setattr(Prefix, "_to_node", late)
     model = make_model()
     model.fit(x, y, verbose=0, shuffle=False, batch_size=len(x), keep_features=cache)
     monkeypatch.undo()
@@ -456,6 +483,22 @@ def test_weights_that_are_set_while_they_are_looked_at(
     assert not np.array_equal(scores(model, False), scores(make_model(), False))
 
 
+def test_features_of_weights_that_are_no_more_go_nowhere(cache: Path) -> None:
+    segments.prepare(cache)
+    disk = features_on_disk.FeaturesOnDisk(cache, 1 << 20, (2,), lambda: b"w" * 32)
+    disk.begin(lambda: "now")
+    batch, features = Batch(np.zeros((1, 3))), np.ones((1, 2), np.float32)
+    disk.add("before", batch, [0], features)
+    assert segment_files(cache) == []
+    disk.add("now", batch, [0], features)
+    assert len(segment_files(cache)) == 1
+    dst = np.zeros((1, 2), np.float32)
+    assert disk.take("before", batch, [0], dst) == []
+    assert disk.missing("before", batch, [0]) == [0]
+    assert disk.take("now", batch, [0], dst) == [0]
+    assert (dst == features).all()
+
+
 def test_weights_are_looked_at_once_a_call(
     folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -518,7 +561,9 @@ def test_a_file_that_has_gone_is_named(folder: Path, cache: Path) -> None:
         iterator.content_keys(np.arange(TOTAL))
 
 
-def test_iterators_of_others_have_no_keys(folder: Path, cache: Path) -> None:
+def test_iterators_of_others_have_no_keys(
+    folder: Path, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     class Doubling(DirectoryIterator):
         def load(self, indices: Any) -> Any:
             return 2 * super().load(indices)
@@ -528,6 +573,7 @@ def test_iterators_of_others_have_no_keys(folder: Path, cache: Path) -> None:
     model = make_model()
     model.fit(iterator, verbose=0, keep_features=cache)
     assert segment_files(cache) == []
+    assert "nothing is kept in the folder" in capfd.readouterr().err
 
 
 # --- troubles ------------------------------------------------------------------------------------
@@ -552,12 +598,16 @@ def test_a_disk_that_is_full(
 ) -> None:
     computed, _ = fitted(flow(folder), False)
 
+    tried = []
+
     def full(*_: Any) -> int:
+        tried.append(1)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "write", full)
     for _ in range(2):
         assert fitted(flow(folder), cache) == (computed, TOTAL)
+    assert len(tried) == 2, "once a call"
     said = [line for line in capfd.readouterr().err.splitlines() if "no more" in line]
     assert len(said) == 1 and "No space left" in said[0] and str(cache) in said[0]
     monkeypatch.undo()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import resource
@@ -268,6 +269,16 @@ def test_the_last_name_there_is(tmp_path: Path) -> None:
     assert found_in(opened(tmp_path), 1, 2) == [1]
 
 
+def test_another_file_of_the_same_name(tmp_path: Path) -> None:
+    reader = opened(tmp_path)
+    put(reader, 1, 2, 3)
+    (path,) = files(tmp_path)
+    path.rename(tmp_path / "elsewhere")  # still there: its inode is not given to another
+    put(opened(tmp_path), 4, 5, 6, 7)
+    reader.begin()
+    assert found_in(reader, *range(1, 8)) == [4, 5, 6, 7]
+
+
 # --- a limit of size ------------------------------------------------------------------------------
 
 
@@ -324,9 +335,12 @@ def test_nothing_but_segments_is_removed(tmp_path: Path) -> None:
     kept = outside / f"{7:016x}.features"
     kept.write_bytes(b"x" * LIMIT)
     (tmp_path / ("a" * 64)).symlink_to(outside)
+    odd = tmp_path / ("b" * 64) / f"{3:016x}.features"
+    odd.mkdir(parents=True)
+    os.utime(odd, (0, 0))
     for number in range(0, 80, 4):
         put(opened(tmp_path, LIMIT), *range(number, number + 4))
-    assert mine.exists() and beside.exists() and kept.exists()
+    assert mine.exists() and beside.exists() and kept.exists() and odd.exists()
 
 
 @pytest.mark.parametrize("most", [0, 1, HEADER_BYTES + RECORD - 1])
@@ -498,10 +512,10 @@ def writers(folder: Path, *arguments: Sequence[int]) -> None:
         assert one.returncode == 0, said
 
 
-@pytest.mark.parametrize("start", [0, 150, 300])  # the same pictures, half of them, others
+@pytest.mark.parametrize("start", [0, 75, 150])  # the same pictures, half of them, others
 def test_two_processes_at_once(tmp_path: Path, start: int) -> None:
-    writers(tmp_path, (0, 300, 3, PLENTY), (start, start + 300, 2, PLENTY))
-    numbers = range(max(300, start + 300))
+    writers(tmp_path, (0, 150, 3, PLENTY), (start, start + 150, 2, PLENTY))
+    numbers = range(start + 150)
     assert found_in(opened(tmp_path), *numbers) == list(numbers)
     assert total(tmp_path) == HEADER_BYTES + len(numbers) * RECORD  # nothing twice, nothing torn
 
@@ -610,6 +624,24 @@ def test_a_lock_that_was_removed_is_made_anew(tmp_path: Path) -> None:
     (tmp_path / PRINT.hex()).rmdir()
     put(opened(tmp_path), 2)
     assert found_in(opened(tmp_path), 1, 2) == [2]
+
+
+def test_a_lock_that_is_removed_while_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock, removed = fcntl.flock, []
+
+    def late(descriptor: int, kind: int) -> None:
+        flock(descriptor, kind)
+        if not removed:
+            removed.append(descriptor)
+            (tmp_path / "lock").unlink()
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    monkeypatch.setattr(segments, "LOCK_SECONDS", 0.05)
+    with segments._locked(tmp_path), pytest.raises(TimeoutError), segments._locked(tmp_path):
+        pass
+    assert removed
 
 
 def test_descriptors_are_closed(tmp_path: Path) -> None:

@@ -318,15 +318,15 @@ class Compiling:
 
     def _disk(self, compiled: Compiled, folder: Path) -> FeaturesOnDisk:
         """What the folder holds for the layers in front of the cut; the last one if it fits."""
-        cut = compiled.cut
-        which = (folder, most_bytes(), id(compiled), cut)
+        cut, nodes = compiled.cut, compiled.nodes
+        which = (folder, most_bytes(), id(nodes), cut)  # of nodes that `disk` holds on to
         if self._on_disk is None or self._on_disk[0] != which:
-            nodes, tensors = compiled.nodes, self._model._tensors()
+            tensors = self._model._tensors()
             disk = FeaturesOnDisk(
                 folder,
                 which[1],
                 tuple(nodes[cut]["output_shape"]),
-                lambda: fingerprint(compiled.nodes, cut, tensors),
+                lambda: fingerprint(nodes, cut, tensors),
             )
             self._on_disk = which, disk
         return self._on_disk[1]
@@ -375,7 +375,7 @@ class Compiling:
             source.scope = scope
         disk: FeaturesOnDisk | None = None
         lasts = scope is not None and not (training and compiled.changes)
-        if lasts and keep_features is None:
+        if lasts and keep_features is None and _has_contents(source):
             folder = folder or folder_of_environment()
             disk = None if folder is None else self._disk(compiled, folder)
         elif folder is not None and source is not None:
@@ -453,11 +453,18 @@ class Compiling:
                     )
 
 
+def _has_contents(source: Source | None) -> bool:
+    """Whether it can be told for good what the pictures are; no picture is looked at."""
+    if isinstance(source, IteratorSource):
+        return source.iterator.content_keys(np.arange(0)) is not None
+    return isinstance(source, ArraySource)
+
+
 def _nothing_kept(folder: Path, source: Source, worth: bool) -> str:
     """Why a folder was named in vain."""
     kind = type(source.iterator).__name__ if isinstance(source, IteratorSource) else "this data"
     reason = (
-        f"the pictures of {kind} may change from pass to pass, or layers change them"
+        f"the pictures of {kind} may be others in another pass, or layers change them"
         if worth
         else "no weights lie in front of a part that trains"
     )
