@@ -52,7 +52,7 @@ EXPECTED_OF_RELEASE = {
 }
 
 EXPECTED_OF_CHECKOUT = {
-    "dataframe_iterator_test::test_dataframe_iterator_classes_indices_order": "makes an iterator of "
+    "dataframe_iterator_test::test_dataframe_iterator_classes_indices_order": "asks for "
     "pictures that are not there, which tlcore refuses",
 }
 
