@@ -62,6 +62,12 @@ def pictures(count: int = COUNT, size: int = SIZE) -> tuple[np.ndarray, np.ndarr
 def model_with(*first: layers.Layer, frozen: bool = True, size: int = SIZE) -> Sequential:
     set_random_seed(4)
     base = MobileNetV2((SIZE, SIZE, 3), 0.35, include_top=False, weights=None)
+    random = np.random.RandomState(2)
+    for variable in base.weights:  # so that features tell pictures apart
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        elif variable.name in ("beta", "moving_mean"):
+            variable.assign(random.normal(0, 0.1, variable.shape))
     base.trainable = not frozen
     model = Sequential(
         [
@@ -216,6 +222,7 @@ def test_train_on_batch_changes_pictures_too() -> None:
     plain = model_with()
     changed = model.network.change(x, 1, model.network.draw(1, 0, 0, 4))
     assert not np.array_equal(changed, x)
+    assert model.test_on_batch(x, y) != plain.test_on_batch(changed, y)
     assert model.train_on_batch(x, y) == plain.train_on_batch(changed, y)
 
 
