@@ -21,7 +21,7 @@ from tlcore.applications import MobileNetV2
 from tlcore.export import tflite_bytes
 from tlcore.models import Model, Sequential, load_model
 from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator
-from tlcore.recipes import linear_probe
+from tlcore.recipes import find_learning_rate, linear_probe
 from tlcore.utils import notes, set_random_seed
 
 SIZE = 32
@@ -224,6 +224,16 @@ def test_train_on_batch_changes_pictures_too() -> None:
     assert not np.array_equal(changed, x)
     assert model.test_on_batch(x, y) != plain.test_on_batch(changed, y)
     assert model.train_on_batch(x, y) == plain.train_on_batch(changed, y)
+
+
+def test_learning_rates_are_tried_on_changed_pictures() -> None:
+    x, y = pictures()
+    losses = []
+    for first in ([layers.RandomRotation(0.3, seed=1)], []):
+        model = model_with(*first)
+        found = find_learning_rate(model, (x, y), steps=20, batch_size=7, verbose=0)
+        losses.append(found.history["loss"])
+    assert losses[0] != losses[1]
 
 
 def test_recipes_that_take_each_picture_once_take_it_as_it_is() -> None:
