@@ -274,6 +274,33 @@ test_shifts_by_whole_pixels(void)
 }
 
 static void
+test_nearest_takes_halves_from_behind(void)
+{
+    const float src[6] = {0, 1, 2, 3, 4, 5};
+    const float shifts[] = {0.25F, 0.5F, 0.75F, 1.25F};
+    const tl_projective rows = {
+        .height = 6, .width = 1, .channels = 1, .beyond = TL_BEYOND_NEAREST};
+    const tl_projective cols = {
+        .height = 1, .width = 6, .channels = 1, .beyond = TL_BEYOND_NEAREST};
+    float dst[6];
+    for (size_t i = 0; i < 4; i++) {
+        for (int turned = 0; turned < 2; turned++) {
+            const float m[8] = {1, 0, turned != 0 ? 0 : shifts[i],
+                                0, 1, turned != 0 ? shifts[i] : 0};
+            tl_projective_run(dst, src, turned != 0 ? &rows : &cols, m);
+            for (size_t k = 0; k < 6; k++) {
+                CHECK(dst[k] == fminf(roundf((float)k + shifts[i]), 5));
+            }
+        }
+    }
+    const tl_projective both = {
+        .height = 2, .width = 3, .channels = 1, .beyond = TL_BEYOND_CONSTANT};
+    const float m[8] = {1, 0, 0.5F, 0, 1, 0.25F};
+    tl_projective_run(dst, src, &both, m);
+    CHECK(dst[0] == 1 && dst[1] == 2); /* between pixels that all exist */
+}
+
+static void
 test_bilinear_is_exact_on_a_plane(void)
 {
     static float src[9 * 8];
@@ -496,6 +523,21 @@ test_inference_leaves_out_what_is_random(void)
 }
 
 static void
+test_a_border_is_no_part_of_the_picture(void)
+{
+    tl_graph *graph = NULL;
+    tl_lowered *lowered = NULL;
+    const tl_node node = {.op = TL_OP_RESIZING,
+                          .resizing = {{11, 11}, TL_BILINEAR, .pads = true}};
+    CHECK_OK(graph_of(&graph, &node, 1));
+    CHECK_OK(tl_lower(&lowered, graph, 0, 1));
+    CHECK(lowered->count == 1 && lowered->steps[0].kind == TL_STEP_RESIZING);
+    CHECK(lowered->steps[0].region.top == -1 && lowered->steps[0].region.height == 11);
+    tl_lowered_destroy(lowered);
+    tl_graph_destroy(graph);
+}
+
+static void
 test_draws_follow_from_seed_batch_and_place(void)
 {
     tl_graph *graph = NULL;
@@ -674,6 +716,7 @@ main(void)
     RUN(test_gradients_take_the_same_way_back);
     RUN(test_resizing_survives_a_lack_of_memory);
     RUN(test_shifts_by_whole_pixels);
+    RUN(test_nearest_takes_halves_from_behind);
     RUN(test_bilinear_is_exact_on_a_plane);
     RUN(test_places_that_are_no_numbers_give_numbers);
     RUN(test_flips_and_parts_keep_every_value);
@@ -681,6 +724,7 @@ main(void)
     RUN(test_zeros_are_refused);
     RUN(test_what_is_not_allowed_is_refused);
     RUN(test_inference_leaves_out_what_is_random);
+    RUN(test_a_border_is_no_part_of_the_picture);
     RUN(test_draws_follow_from_seed_batch_and_place);
     RUN(test_changes_do_not_depend_on_threads);
     RUN(test_a_crop_survives_a_lack_of_memory_and_any_place);

@@ -42,10 +42,10 @@ def pictures(count: int, size: tuple[int, int], channels: int = 3) -> np.ndarray
     return random.uniform(0, RANGE, (count, *size, channels)).astype(np.float32)
 
 
-def changed(op: str, x: np.ndarray[Any, Any], numbers: Any, **attributes: Any) -> Any:
-    """What the core makes of pictures, given what was drawn for each of them."""
+def changed(layer: Any, x: np.ndarray[Any, Any], numbers: Any) -> Any:
+    """What a layer makes of pictures, given what was drawn for each of them."""
     graph = _core.Graph(x.shape[1:])
-    graph.add(op, "layer", [0], **attributes)
+    layer.add_to(graph, [0])
     padded = np.zeros((len(x), 8), np.float32)
     given = np.asarray(numbers, np.float32).reshape(len(x), -1)
     padded[:, : given.shape[1]] = given
@@ -104,9 +104,7 @@ def test_random_flip(mode: str) -> None:
     drawn = theirs.get_random_transformation(x, training=True)
     flips = np.asarray(drawn["flips"]).reshape(16, 1)
     assert 0 < flips.sum() < 16
-    ours = changed(
-        "random_flip", x, flips, horizontal=mode != "vertical", vertical=mode != "horizontal"
-    )
+    ours = changed(layers.RandomFlip(mode), x, flips)
     np.testing.assert_array_equal(ours, np.asarray(theirs.transform_images(x, drawn)))
 
 
@@ -117,23 +115,21 @@ def test_random_flip(mode: str) -> None:
 def test_warps(kind: str, fill_mode: str, interpolation: str, size: tuple[int, int]) -> None:
     x = pictures(8, size)
     how = {"fill_mode": fill_mode, "interpolation": interpolation, "fill_value": 3.0}
-    attributes = {**how, "factor": (-0.5, 0.5)}
+    name, factors = {
+        "rotation": ("RandomRotation", ((-0.5, 0.5),)),
+        "zoom": ("RandomZoom", ((-0.9, 1.0), (-0.5, 0.2))),
+        "translation": ("RandomTranslation", ((-1.0, 1.0), (-0.4, 1.0))),
+    }[kind]
+    theirs = getattr(keras.layers, name)(*factors, **how)
+    drawn = theirs.get_random_transformation(x, training=True)
     if kind == "rotation":
-        theirs = keras.layers.RandomRotation((-0.5, 0.5), **how)
-        drawn = theirs.get_random_transformation(x, training=True)
         matrix = drawn["rotation_matrix"]
     elif kind == "zoom":
-        theirs = keras.layers.RandomZoom((-0.9, 1.0), (-0.5, 0.2), **how)
-        drawn = theirs.get_random_transformation(x, training=True)
         zooms = np.concatenate([drawn["width_zoom"], drawn["height_zoom"]], axis=1)
         matrix = theirs._get_zoom_matrix(zooms, *size)
-        attributes["width_factor"] = (-0.5, 0.5)
     else:
-        theirs = keras.layers.RandomTranslation((-1.0, 1.0), (-0.4, 1.0), **how)
-        drawn = theirs.get_random_transformation(x, training=True)
         matrix = theirs._get_translation_matrix(drawn["translations"])
-        attributes["width_factor"] = (-0.5, 0.5)
-    ours = changed(f"random_{kind}", x, matrix, **attributes)
+    ours = changed(getattr(layers, name)(*factors, **how), x, matrix)
     np.testing.assert_allclose(
         ours, np.asarray(theirs.transform_images(x, drawn, training=True)), rtol=0, atol=NEAR
     )
@@ -144,24 +140,18 @@ def test_light(value_range: tuple[int, int]) -> None:
     x = pictures(16, (9, 6))
     contrast = keras.layers.RandomContrast((0.9, 0.9), value_range=value_range)
     drawn = contrast.get_random_transformation(x, training=True)
+    ours = layers.RandomContrast((0.9, 0.9), value_range=value_range)
     np.testing.assert_allclose(
-        changed(
-            "random_contrast",
-            x,
-            drawn["contrast_factor"],
-            factor=(0.5, 0.5),
-            value_range=value_range,
-        ),
+        changed(ours, x, drawn["contrast_factor"]),
         np.asarray(contrast.transform_images(x, drawn, training=True)),
         rtol=0,
         atol=NEAR,
     )
     brightness = keras.layers.RandomBrightness(0.7, value_range=value_range)
     drawn = brightness.get_random_transformation(x, training=True)
+    ours = layers.RandomBrightness(0.7, value_range=value_range)
     np.testing.assert_array_equal(
-        changed(
-            "random_brightness", x, drawn["rgb_delta"], factor=(0.5, 0.5), value_range=value_range
-        ),
+        changed(ours, x, drawn["rgb_delta"]),
         np.asarray(brightness.transform_images(x, drawn, training=True)),
     )
 
@@ -172,7 +162,7 @@ def test_random_crop(size: tuple[int, int]) -> None:
     theirs = keras.layers.RandomCrop(8, 10, seed=5)
     drawn = theirs.get_random_transformation(x, training=True)
     places = np.tile([[float(drawn[0]), float(drawn[1])]], (4, 1))
-    ours = changed("random_crop", x, places, size=(8, 10))
+    ours = changed(layers.RandomCrop(8, 10), x, places)
     expected = np.asarray(theirs.transform_images(x, drawn, training=True))
     np.testing.assert_allclose(ours, expected, rtol=0, atol=NEAR)
     if size[0] <= 8 or size[1] <= 10:  # nothing is drawn: the places are the same too

@@ -21,7 +21,7 @@ from tlcore.applications import MobileNetV2
 from tlcore.export import tflite_bytes
 from tlcore.models import Model, Sequential, load_model
 from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator
-from tlcore.recipes import linear_probe
+from tlcore.recipes import find_learning_rate, linear_probe
 from tlcore.utils import notes, set_random_seed
 
 SIZE = 32
@@ -62,6 +62,12 @@ def pictures(count: int = COUNT, size: int = SIZE) -> tuple[np.ndarray, np.ndarr
 def model_with(*first: layers.Layer, frozen: bool = True, size: int = SIZE) -> Sequential:
     set_random_seed(4)
     base = MobileNetV2((SIZE, SIZE, 3), 0.35, include_top=False, weights=None)
+    random = np.random.RandomState(2)
+    for variable in base.weights:  # so that features tell pictures apart
+        if variable.name in ("gamma", "moving_variance"):
+            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+        elif variable.name in ("beta", "moving_mean"):
+            variable.assign(random.normal(0, 0.1, variable.shape))
     base.trainable = not frozen
     model = Sequential(
         [
@@ -216,7 +222,18 @@ def test_train_on_batch_changes_pictures_too() -> None:
     plain = model_with()
     changed = model.network.change(x, 1, model.network.draw(1, 0, 0, 4))
     assert not np.array_equal(changed, x)
+    assert model.test_on_batch(x, y) != plain.test_on_batch(changed, y)
     assert model.train_on_batch(x, y) == plain.train_on_batch(changed, y)
+
+
+def test_learning_rates_are_tried_on_changed_pictures() -> None:
+    x, y = pictures()
+    losses = []
+    for first in ([layers.RandomRotation(0.3, seed=1)], []):
+        model = model_with(*first)
+        found = find_learning_rate(model, (x, y), steps=20, batch_size=7, verbose=0)
+        losses.append(found.history["loss"])
+    assert losses[0] != losses[1]
 
 
 def test_recipes_that_take_each_picture_once_take_it_as_it_is() -> None:
