@@ -364,7 +364,7 @@ class Compiling:
         model = self._model
         for one in (source, other):
             if isinstance(one, ArraySource):
-                check_shape(one.x_shape, model.input_shape[1:])
+                check_shape(one.x.shape, model.input_shape[1:])
             if isinstance(one, IteratorSource):
                 check_picture_shape(one, model.input_shape[1:])
                 note_value_range(one.iterator, model.input_range)

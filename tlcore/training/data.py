@@ -231,9 +231,9 @@ class ArraySource(Source):
         self._batch_size *= max(1, rows // self._batch_size)
 
     @property
-    def x_shape(self) -> tuple[int, ...]:
-        """The shape of the whole array, as the user gave it."""
-        return self._x.shape
+    def x(self) -> Array:
+        """The whole array, as the user gave it."""
+        return self._x
 
     @property
     def rows(self) -> int:

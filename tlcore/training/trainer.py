@@ -46,6 +46,7 @@ from tlcore.training.data import (
     Stream,
     make_source,
 )
+from tlcore.training.leaks import note_leaks
 from tlcore.training.loop import Means, Prefix, walk
 from tlcore.utils.notes import note
 
@@ -158,6 +159,8 @@ class Trainer(Compiling):
             self._claim("fit", claim)
             self._settle_for(compiled, source)
             self._accept(source, validation)
+            if validation is not None:
+                note_leaks(source, validation)
             trainer = compiled.trainer
             class_weight = check_class_weight(class_weight, compiled.outputs)
             steps = steps_per_epoch or source.num_batches

@@ -18,7 +18,7 @@ from tlcore.utils.notes import note
 if TYPE_CHECKING:
     from tlcore.models import Model
 
-__all__ = ["class_index", "imagenet_path", "load_into", "search_folders"]
+__all__ = ["class_index", "imagenet_path", "load_into", "local_imagenet_path", "search_folders"]
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 ROWS = (96, 128, 160, 192, 224)
@@ -59,8 +59,7 @@ def imagenet_path(alpha: float, rows: int, include_top: bool) -> Path:
     if rows not in ROWS:
         note(f"there are no ImageNet weights for {rows} rows; those of 224 are taken.")
         rows = 224
-    top = "" if include_top else "_no_top"
-    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{rows}{top}.h5"
+    name = _imagenet_name(alpha, rows, include_top)
 
     def check(path: Path) -> None:
         from tlcore.weights._check import check_imagenet
@@ -68,6 +67,16 @@ def imagenet_path(alpha: float, rows: int, include_top: bool) -> Path:
         check_imagenet(path, float(alpha), include_top)
 
     return _found(name, f"{_WEIGHTS_URL}/{name}", None, check)
+
+
+def local_imagenet_path(alpha: float, rows: int, include_top: bool) -> Path | None:
+    """As `imagenet_path` for one of ALPHAS and ROWS, but None instead of a download."""
+    return _local(_imagenet_name(alpha, rows, include_top))
+
+
+def _imagenet_name(alpha: float, rows: int, include_top: bool) -> str:
+    top = "" if include_top else "_no_top"
+    return f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(alpha)}_{rows}{top}.h5"
 
 
 def class_index() -> dict[str, tuple[str, str]]:
@@ -134,26 +143,29 @@ def _found(
 
     `further` folders come right behind the one that TLCORE_WEIGHTS names.
     """
-    for folder in (*_named(), *further):  # before pooch is imported
-        path = folder / name
-        if path.is_file():
-            return path
-    folders = search_folders()
-    for folder in folders:
-        path = folder / name
-        if path.is_file():
-            return path
+    path = _local(name, further)
+    if path is not None:
+        return path
     from tlcore.weights._download import download
 
     try:
         return download(url, _cache() / name, known_hash, check)
     except OSError as err:
-        places = ", ".join(str(folder) for folder in folders)
+        places = ", ".join(str(folder) for folder in search_folders())
         raise FileNotFoundError(
             f"{name} is in none of the folders {places}, and downloading it from {url} failed "
             f"({err}); put the file into one of them, or set TLCORE_WEIGHTS to a folder that "
             "has it."
         ) from None
+
+
+def _local(name: str, further: Sequence[Path] = ()) -> Path | None:
+    """The file `name` in the first folder that has it."""
+    for folder in (*_named(), *further):  # before pooch is imported
+        if (folder / name).is_file():
+            return folder / name
+    paths = (folder / name for folder in search_folders())
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _read_index(path: Path) -> dict[str, tuple[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from typing import Literal
 
 # Marker codes that are followed by a length: not stuffing, fill bytes, restarts and starts.
@@ -28,12 +29,10 @@ def jpeg_facts(data: bytes) -> tuple[int, bytes]:
 
     A decoder walks over the whole picture once a scan: once or, if progressive, about ten times.
     """
-    scans, exif, at, components = 0, [], 2, None
-    while found := _SEGMENT.search(data, at):
-        code, first = data[found.start() + 1], found.end()
+    scans, exif, components = 0, [], None
+    for code, first, end in _segments(data):
         if code == _END:
             break
-        at = first + int.from_bytes(data[first : first + 2], "big")
         if code in _SEQUENTIAL:
             components = data[first + 7 : first + 8]
         if code == _SCAN:
@@ -41,8 +40,25 @@ def jpeg_facts(data: bytes) -> tuple[int, bytes]:
             if scans == 1 and components == data[first + 2 : first + 3]:
                 break
         if code == _EXIF and scans == 0 and data[first + 2 : first + 8] == b"Exif\0\0":
-            exif.append(data[first + 8 : at])
+            exif.append(data[first + 8 : end])
     return scans, b"".join(exif)
+
+
+def jpeg_has_end(data: bytes) -> bool:
+    """Whether the mark that ends a JPEG comes behind its first scan."""
+    for code, _, end in _segments(data):
+        if code == _SCAN:
+            return data.find(bytes((0xFF, _END)), end) >= 0
+    return False
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker code, beginning and end of each segment of a JPEG, as far as one asks for them."""
+    at = 2
+    while found := _SEGMENT.search(data, at):
+        code, first = data[found.start() + 1], found.end()
+        at = first + int.from_bytes(data[first : first + 2], "big")
+        yield code, first, at
 
 
 def tag_bytes(data: bytes) -> int:
