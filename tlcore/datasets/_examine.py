@@ -68,10 +68,10 @@ class Facts:
 def examine(path: str, look: Look) -> Facts:
     """Read and decode the file; whatever is wrong with it is a finding. MemoryError alone stops."""
     facts = Facts()
-    name, content = repr(path), b""
+    name, content = repr(path), None
     try:
         name, content = _pictures._read_bytes(path)
-        facts.content = hashlib.sha256(content).digest()
+        facts.content = hashlib.sha256(content).digest() if content else None
         with _pictures._named(name):
             source = _decoding.opened(content)
         with _decoding.room.taken(_decoding.cost(source)):
@@ -79,20 +79,19 @@ def examine(path: str, look: Look) -> Facts:
                 source.load()
             _look_at(source, path, content, look, facts)
     except (OSError, ValueError) as error:
-        facts.findings = [_failure(path, content, error, name, facts.content is not None)]
+        facts.findings = [_failure(path, name, content, error)]
     return facts
 
 
-def _failure(
-    path: str, content: bytes, error: Exception, name: str, was_read: bool
-) -> tuple[str, str]:
-    detail = str(error).replace(f" {name}", "")
-    if os.path.islink(path) and not os.path.exists(path):
+def _failure(path: str, name: str, content: bytes | None, error: Exception) -> tuple[str, str]:
+    """The finding about a file that cannot be read (`content` is None) or decoded."""
+    if content is None and os.path.islink(path) and not os.path.exists(path):
         return "broken link", f"it leads to {os.readlink(path)!r}, which does not exist"
-    if was_read and not content:
+    if content == b"":
         return "empty file", "it has no bytes"
+    detail = str(error).replace(f" {name}", "")
     reason = str(error.__cause__ or "").lower()
-    if was_read and ("truncat" in reason or _lacks_end(content)):
+    if content and ("truncat" in reason or _lacks_end(content)):
         return "truncated", detail
     return "unreadable", detail
 
