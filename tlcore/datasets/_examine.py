@@ -226,7 +226,7 @@ def _eight_bit(img: Image.Image, color_mode: str) -> Image.Image:
 
     wide = img.convert("I") if img.mode.startswith("I;") else img
     side = (min(img.width, 256), min(img.height, 256))
-    values = np.asarray(wide.convert("F").resize(side, _resampling().BOX))
+    values = np.asarray(wide.resize(side, _resampling().BOX), dtype=np.float32)
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     lowest, highest = float(values.min()), float(values.max())
     scaled = (values - lowest) * (255 / (highest - lowest)) if highest > lowest else values * 0

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tlcore.training.data import Source
 
-# Bytes of each side that are hashed at most; nothing is said of what is beyond them.
+# Bytes of each side that are hashed at most.
 _BUDGET = 32 << 20
 # Bytes out of the middle of a file whose size coincides, and values out of a row.
 _PIECE, _VALUES = 512, 16
@@ -32,19 +32,41 @@ _EXAMPLES = 2
 Mark = Callable[[int], Hashable]  # of a place; None: it cannot be compared
 
 
+class Leaks(NamedTuple):
+    """Place among the validation pictures -> place of an equal one in training.
+
+    Not `complete` where the budget ended before what coincided in its marks was compared.
+    """
+
+    places: dict[int, int]
+    complete: bool = True
+
+
+class _Budget:
+    """What may still be hashed."""
+
+    def __init__(self) -> None:
+        self.left = _BUDGET
+
+    def takes(self, size: int) -> bool:
+        self.left -= size
+        return self.left >= 0
+
+
 def note_leaks(source: Source, validation: Source) -> None:
     """Say so if pictures of `validation` are in `source`; silent where one cannot tell."""
     paths, others = _paths(source), _paths(validation)
     if paths is not None and others is not None:
-        _say(same_files(paths, others), len(others), paths.__getitem__, others.__getitem__)
+        found = same_files(paths, others)
+        _say(found, len(others), lambda i: repr(paths[i]), lambda j: repr(others[j]))
         return
     x, tested = _array(source), _array(validation)
     if x is not None and tested is not None:
         _say(same_rows(x, tested), len(tested), "x[{}]".format, "validation's x[{}]".format)
 
 
-def same_files(paths: Sequence[str], others: Sequence[str]) -> dict[int, int]:
-    """Place in `others` -> place in `paths` of the same file, or of one with the same bytes."""
+def same_files(paths: Sequence[str], others: Sequence[str]) -> Leaks:
+    """Which of `others` are files in `paths`, or have the bytes of one."""
     ours, theirs = [_status(path) for path in paths], [_status(path) for path in others]
     # From behind, so that the first one stays.
     by_id = {(one.st_dev, one.st_ino): i for i, one in reversed([*enumerate(ours)]) if one}
@@ -53,33 +75,36 @@ def same_files(paths: Sequence[str], others: Sequence[str]) -> dict[int, int]:
         for j, one in enumerate(theirs)
         if one and (one.st_dev, one.st_ino) in by_id
     }
+    budgets = _Budget(), _Budget()
     found |= _same(
         range(len(paths)),
         [j for j in range(len(others)) if j not in found],
         [
             (lambda i: _size(ours[i]), lambda j: _size(theirs[j])),
             (lambda i: _piece(paths[i], ours[i]), lambda j: _piece(others[j], theirs[j])),
-            (_file_digests(paths), _file_digests(others)),
+            (_file_digests(paths, budgets[0]), _file_digests(others, budgets[1])),
         ],
     )
-    return dict(sorted(found.items()))
+    return Leaks(dict(sorted(found.items())), min(one.left for one in budgets) >= 0)
 
 
-def same_rows(x: NDArray[Any], others: NDArray[Any]) -> dict[int, int]:
-    """Place in `others` -> place in `x` of a row with the same values."""
+def same_rows(x: NDArray[Any], others: NDArray[Any]) -> Leaks:
+    """Which of `others` are rows of `x`."""
     if x.dtype != others.dtype or x.shape[1:] != others.shape[1:] or x[:1].size == 0:
-        return {}
+        return Leaks({})
     spread = np.linspace(0, x[0].size - 1, _VALUES).astype(np.intp)
     at: Any = (slice(None), *np.unravel_index(spread, x.shape[1:]))
     few, other_few = x[at], others[at]
-    return _same(
+    budgets = _Budget(), _Budget()
+    found = _same(
         range(len(x)),
         range(len(others)),
         [
             (lambda i: few[i].tobytes(), lambda j: other_few[j].tobytes()),
-            (_row_digests(x), _row_digests(others)),
+            (_row_digests(x, budgets[0]), _row_digests(others, budgets[1])),
         ],
     )
+    return Leaks(found, min(one.left for one in budgets) >= 0)
 
 
 def _same(
@@ -117,19 +142,21 @@ def _array(source: Source) -> NDArray[Any] | None:
 
 
 def _say(
-    found: dict[int, int],
+    found: Leaks,
     total: int,
     ours: Callable[[int], str],
     theirs: Callable[[int], str],
 ) -> None:
-    if not found:
+    n = len(found.places)
+    if n == 0:
         return
-    pairs = [(theirs(j), ours(i)) for j, i in list(found.items())[:_EXAMPLES]]
+    pairs = [(theirs(j), ours(i)) for j, i in list(found.places.items())[:_EXAMPLES]]
     examples = ", ".join(one if one == other else f"{one} = {other}" for one, other in pairs)
-    if len(found) > len(pairs):
+    if n > len(pairs):
         examples += ", ..."
+    number = f"{n}" if found.complete else f"at least {n}"
     note(
-        f"{len(found)} of {total} validation pictures are training pictures too ({examples}): "
+        f"{number} of {total} validation pictures are training pictures too ({examples}): "
         "validation is flattered. tlcore.datasets.check(folder, validation_split) lists such files "
         "and near duplicates.",
         key=object(),
@@ -158,14 +185,10 @@ def _piece(path: str, status: os.stat_result | None) -> Hashable:
         return None
 
 
-def _file_digests(paths: Sequence[str]) -> Mark:
-    left = _BUDGET
-
+def _file_digests(paths: Sequence[str], budget: _Budget) -> Mark:
     def digest(i: int) -> Hashable:
-        nonlocal left
         try:
-            left -= os.path.getsize(paths[i])
-            if left < 0:
+            if not budget.takes(os.path.getsize(paths[i])):
                 return None
             with open(paths[i], "rb") as file:
                 return hashlib.sha256(file.read()).digest()
@@ -175,12 +198,9 @@ def _file_digests(paths: Sequence[str]) -> Mark:
     return digest
 
 
-def _row_digests(x: NDArray[Any]) -> Mark:
-    left = _BUDGET
-
+def _row_digests(x: NDArray[Any], budget: _Budget) -> Mark:
     def digest(i: int) -> Hashable:
-        nonlocal left
-        left -= x[i].nbytes
-        return hashlib.sha256(x[i].tobytes()).digest() if left >= 0 else None
+        fits = budget.takes(x[i].nbytes)
+        return hashlib.sha256(x[i].tobytes()).digest() if fits else None
 
     return digest

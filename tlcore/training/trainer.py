@@ -110,7 +110,8 @@ class Trainer(Compiling):
                 iterator of `ImageDataGenerator`, a Keras Sequence, a Python generator.
             y: targets (n,) or (n, classes); left out when x holds them.
             steps_per_epoch: batches an epoch; beyond the length of x they come from its next pass.
-            validation_data: (x, y), (x, y, sample_weight) or a source of batches.
+            validation_data: (x, y), (x, y, sample_weight) or a source of batches. A note says so if
+                pictures in it are equal to pictures for training.
             validation_steps: batches of validation, at most one pass.
             keep_features: None keeps the values in front of the trained part for as long as a
                 picture is sure to be the same whenever it comes; False never does, True always
