@@ -74,9 +74,8 @@ def examine(path: str, look: Look) -> Facts:
         facts.content = hashlib.sha256(content).digest() if content else None
         with _pictures._named(name):
             source = _decoding.opened(content)
-        with _decoding.room.taken(_decoding.cost(source)):
-            with _pictures._named(name):
-                source.load()
+        with _decoding.room.taken(_decoding.cost(source)), _pictures._named(name):
+            source.load()
             _look_at(source, path, content, look, facts)
     except (OSError, ValueError) as error:
         facts.findings = [_failure(path, name, content, error)]
@@ -172,7 +171,7 @@ def _bits(img: ImageFile, content: bytes) -> int:
 
 def _is_transparent(img: Image.Image) -> bool:
     """Whether any pixel is not opaque."""
-    if "A" in img.getbands():
+    if img.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         lowest = img.getchannel("A").getextrema()[0]
     elif "transparency" not in img.info:
         return False
@@ -221,16 +220,17 @@ def perceptual_hashes(img: Image.Image) -> NDArray[np.bool_] | None:
 def _eight_bit(img: Image.Image, color_mode: str) -> Image.Image:
     """`img` in 8 bits a channel; what has more is small then, and spread over 0..255 to be seen."""
     if not img.mode.startswith(("I", "F")):
+        img = img.convert("RGB") if img.mode == "LAB" else img  # which has no way to grey
         return _pictures._convert(img, color_mode)
     from PIL import Image
 
     wide = img.convert("I") if img.mode.startswith("I;") else img
     side = (min(img.width, 256), min(img.height, 256))
-    values = np.asarray(wide.resize(side, _resampling().BOX), dtype=np.float32)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    values = np.asarray(wide.resize(side, _resampling().BOX))
+    values = np.nan_to_num(values, nan=0, posinf=0, neginf=0).astype(np.float64)
     lowest, highest = float(values.min()), float(values.max())
-    scaled = (values - lowest) * (255 / (highest - lowest)) if highest > lowest else values * 0
-    grey = Image.fromarray(scaled.astype(np.uint8))
+    share = (values - lowest) / (highest - lowest) if highest > lowest else values * 0
+    grey = Image.fromarray((255 * share).astype(np.uint8))
     return _pictures._convert(grey, color_mode)
 
 
