@@ -164,7 +164,7 @@ def test_no_picture_is_decoded_again(
     first, _ = fitted(flow(folder), cache)
 
     decoded = []
-    monkeypatch.setattr(_directory, "load_img", lambda path, **_: decoded.append(path))
+    monkeypatch.setattr(DirectoryIterator, "_pixels", lambda self, j: decoded.append(j))
     assert fitted(flow(folder), str(cache)) == (first, 0)
     assert decoded == [], "not even ahead and in vain"
 
