@@ -651,7 +651,7 @@ test_what_allocates_nothing(void)
     tl_network_lock_write(s.network);
     tl_network_touch(s.network, s.trainable);
     tl_network_unlock(s.network);
-    tl_pixels_to_float(dst, pixels, 3, &map);
+    tl_pixels_to_float(dst, pixels, 1, 3, 3, &map);
     CHECK(tl_parameters_share(s.parameters) == s.parameters);
     tl_parameters_release(s.parameters);
     CHECK(tl_alloc(1, 1) == NULL); /* the failure was still to come */
