@@ -22,7 +22,7 @@ import tlcore
 from tlcore import _core, applications, layers
 from tlcore.callbacks import Callback
 from tlcore.models import Sequential
-from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator, _content, _directory
+from tlcore.preprocessing.image import DirectoryIterator, ImageDataGenerator, _content
 from tlcore.recipes import linear_probe
 from tlcore.training import compiling, features_on_disk, segments
 from tlcore.training.data import Batch
