@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from concurrent.futures import Future
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from tlcore import datasets
-from tlcore.datasets import _alike, _check, _examine
+from tlcore.datasets import _alike, _check, _examine, _html
 from tlcore.datasets._report import Table
 from tlcore.layers import Conv2D, GlobalAveragePooling2D
 from tlcore.models import Sequential
@@ -110,6 +111,7 @@ ODD = {
     "text.jpg": (b"not a picture", {"unreadable": "File is not a picture in one of the formats"}),
     "broken.bmp": (b"BM" + bytes(60), {"unreadable": ""}),
     "small.png": (written(picture(12, (31, 40)), "PNG"), {"tiny": "31 x 40 pixels"}),
+    "not-small.png": (written(picture(18, (32, 40)), "PNG"), {}),
     "slim.png": (written(picture(13, (161, 40)), "PNG"), {"extreme shape": "161 x 40 pixels"}),
     "not-slim.png": (written(picture(14, (160, 40)), "PNG"), {}),
     "opaque.png": (written(picture(15).convert("RGBA"), "PNG"), {}),
@@ -167,16 +169,17 @@ def test_what_is_said_of_16_bits_and_transparency_is_so(folder):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_rotation(folder, kind, orientation):
     exif = Image.Exif()
     exif[0x010E] = "a description"
     exif[0x0112] = orientation
-    name = f"turned.{kind.lower() if kind != 'WEBP' else 'png'}"
+    name = "turned." + {"WEBP": "png", "TIFF": "tif"}.get(kind, kind.lower())
     picture(1).save(folder / "a" / name, kind, exif=exif)
     rows = look(folder)
-    assert (("EXIF rotation", f"a/{name}") in rows) == (orientation != 1)
-    if orientation != 1:
+    said = orientation != 1 and kind != "TIFF"  # which Pillow turns, and Keras with it
+    assert (("EXIF rotation", f"a/{name}") in rows) == said
+    if said:
         assert rows["EXIF rotation", f"a/{name}"]["detail"] == f"orientation {orientation}"
 
 
@@ -402,6 +405,15 @@ def test_pictures_of_16_bits_are_hashed_by_what_they_show(folder):
     }
 
 
+def test_near_is_a_number_of_bits(folder):
+    picture(100).rotate(3, Image.Resampling.BICUBIC).save(folder / "a" / "turned.png")
+    key = ("near duplicate", "a/turned.png")
+    detail = look(folder, near=96)[key]["detail"]
+    bits = int(detail.removesuffix(" of 192 bits of their hashes differ"))
+    assert 1 < bits < 60
+    assert key in look(folder, near=bits) and key not in look(folder, near=bits - 1)
+
+
 def brute_force(rows, mirrored, least, question):
     """`nearest` in words."""
     found = {}
@@ -449,13 +461,11 @@ def test_many_copies_take_no_square_of_questions():
 # --- features -------------------------------------------------------------------------------------
 
 
-def colours():
-    """A model whose features are the mean colours of a picture."""
-    model = Sequential(
-        [Conv2D(3, 1, use_bias=False, input_shape=(16, 16, 3)), GlobalAveragePooling2D()]
-    )
+def colours(*further, input_range=(0, 1)):
+    """A model whose features are the colours of a picture, or what `further` makes of them."""
+    model = Sequential([Conv2D(3, 1, use_bias=False, input_shape=(16, 16, 3)), *further])
     model.set_weights([np.eye(3, dtype=np.float32).reshape(1, 1, 3, 3)])
-    model.input_range = (0, 1)
+    model.input_range = input_range
     return model
 
 
@@ -468,26 +478,28 @@ def test_features_of_a_model(tmp_path):
         (tmp_path / "a").mkdir(exist_ok=True)
         Image.new("RGB", (64, 64), colour).save(tmp_path / "a" / f"{name}.png")
     (tmp_path / "a" / "broken.png").write_bytes(b"")
-    rows = look(tmp_path, features=colours(), similarity=0.999)
+    rows = look(tmp_path, features=colours(GlobalAveragePooling2D()), similarity=0.999)
     assert {key: row["other"] for key, row in rows.items() if key[0] != "empty file"} == {
         ("near duplicate", "a/red.png"): "a/dark red.png"
     }
     assert rows["near duplicate", "a/red.png"]["detail"] == "their features have a cosine of 1.00"
 
 
-def test_features_are_those_of_predict_in_batches(tmp_path, monkeypatch):
+@pytest.mark.parametrize("pooled", [True, False], ids=["vectors", "maps"])
+def test_features_are_those_of_predict_in_batches(tmp_path, monkeypatch, pooled):
     from tlcore.datasets._features import Extractor
 
     monkeypatch.setattr(_check, "_BATCH", 4)
     fill(tmp_path / "a", 10, 700)
     pictures = _check.list_folder(str(tmp_path), None, None, False).pictures
-    extractor = Extractor(colours())
+    further = [GlobalAveragePooling2D()] if pooled else []
+    extractor = Extractor(colours(*further, input_range=(-1, 3)))
     sight = _examine.Look(0, 100, False, extractor.shape)
     facts, (places, rows) = _check._all_facts(pictures, sight, extractor)
     assert places == list(range(10)) and all(one.picture is None for one in facts)
     for row, one in zip(rows, pictures, strict=True):
         small = load_img(one.path).resize((16, 16), Image.Resampling.BILINEAR)
-        mean = np.asarray(small).reshape(-1, 3).mean(axis=0)
+        mean = np.asarray(small).reshape(-1, 3).mean(axis=0) * 4 / 255 - 1
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), atol=1e-5)
 
 
@@ -655,6 +667,8 @@ def test_the_page_stays_small(folder, monkeypatch):
         picture(1, (1000, 200)).convert("CMYK").save(folder / "a" / f"large{i:02}.jpg")
     page = datasets.check(folder, verbose=False)._repr_html_()
     assert page.count("<img") <= 120 and len(page) < 1_000_000
+    monkeypatch.setattr(_html, "_THUMBNAILS", 3)
+    assert datasets.check(folder, verbose=False)._repr_html_().count("<img") == 3
     report = datasets.check(folder, verbose=False)
     shutil.rmtree(folder)
     assert "not readable" in report._repr_html_()
@@ -738,6 +752,23 @@ def test_ctrl_c_ends_it(folder, monkeypatch):
     monkeypatch.undo()
     assert datasets.check(folder, verbose=False).pictures == 209
     assert len(looked) < 209
+
+
+def test_what_has_not_begun_is_given_up(folder, monkeypatch):
+    futures = []
+
+    class Interrupted(Future):
+        def result(self, timeout=None):
+            raise KeyboardInterrupt
+
+    def submit(function, *args):
+        futures.append(Future() if futures else Interrupted())
+        return futures[-1]
+
+    monkeypatch.setattr(_check, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        datasets.check(folder)
+    assert len(futures) == 9 and all(future.cancelled() for future in futures[1:])
 
 
 def test_no_memory_is_not_a_finding(folder, monkeypatch):

@@ -112,8 +112,8 @@ def _look_at(img: ImageFile, path: str, content: bytes, look: Look, facts: Facts
         found.append(("wrong extension", f"a {kind} file called {suffix}"))
     if _has_more(img, content):
         found.append(("animated", f"a {kind} file of several pictures"))
-    turned = 1 if kind == "TIFF" else _headers.orientation(_exif(img))
-    if turned != 1:  # Pillow turns TIFF files itself
+    turned = _headers.orientation(_exif(img))  # of TIFF files there is none: Pillow turns them
+    if turned != 1:
         found.append(("EXIF rotation", f"orientation {turned}"))
     _look_at_colours(img, content, found)
     width, height = img.size
