@@ -112,7 +112,7 @@ def _look_at(img: ImageFile, path: str, content: bytes, look: Look, facts: Facts
         found.append(("wrong extension", f"a {kind} file called {suffix}"))
     if _has_more(img, content):
         found.append(("animated", f"a {kind} file of several pictures"))
-    turned = _headers.orientation(_exif(img))  # of TIFF files there is none: Pillow turns them
+    turned = _pictures._found(img).orientation
     if turned != 1:
         found.append(("EXIF rotation", f"orientation {turned}"))
     _look_at_colours(img, content, found)
@@ -152,11 +152,6 @@ def _has_more(img: ImageFile, content: bytes) -> bool:
         return bool(_decoding.opened(content).is_animated)  # type: ignore[attr-defined]
     except Exception:  # damage behind the first picture
         return False
-
-
-def _exif(img: ImageFile) -> bytes:
-    exif = img.info.get("exif", b"")
-    return exif if isinstance(exif, bytes) else b""
 
 
 def _bits(img: ImageFile, content: bytes) -> int:
