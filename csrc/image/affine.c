@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/cpu.h"
+#include "image/affine_fold.h"
 
 static const struct {
     const char *name;
@@ -50,48 +51,14 @@ tl_affine_check(const tl_affine *affine)
     return TL_OK;
 }
 
-/* x from 0 to less than `period`; x is not negative. */
-static double
-remainder_of(double x, double period)
-{
-    return x - period * trunc(x / period);
-}
-
-/* Where a coordinate outside 0..last means, by the mode; constant ones are not asked for. */
+/* Where a coordinate means that may lie outside 0..last. */
 static double
 mapped(double x, double last, tl_edge_mode mode)
 {
-    const double size = last + 1;
-    if (x >= 0 && x <= last) {
-        return x;
+    if (last == 0 || mode == TL_EDGE_NEAREST) {
+        return x < 0 ? 0 : x > last ? last : x;
     }
-    if (size <= 1 || mode == TL_EDGE_NEAREST) {
-        return x < 0 ? 0 : last;
-    }
-    switch (mode) {
-    case TL_EDGE_MIRROR:
-        if (x < 0) {
-            x = 2 * last * trunc(-x / (2 * last)) + x;
-            return x <= -last ? x + 2 * last : -x;
-        }
-        x = remainder_of(x, 2 * last);
-        return x >= size ? 2 * last - x : x;
-    case TL_EDGE_REFLECT:
-        if (x < 0) {
-            if (x < -2 * size) {
-                x = 2 * size * trunc(-x / (2 * size)) + x;
-            }
-            return x < -size ? x + 2 * size : (x > -1e-15 ? 1e-15 : -x) - 1;
-        }
-        x = remainder_of(x, 2 * size);
-        return x >= size ? 2 * size - x - 1 : x;
-    case TL_EDGE_WRAP:
-        return x < 0 ? x + last * (trunc(-x / last) + 1) : remainder_of(x, last);
-    case TL_EDGE_GRID_WRAP:
-        return x < 0 ? x + size * (trunc((-1 - x) / size) + 1) : remainder_of(x, size);
-    default:
-        return x;
-    }
+    return tl_affine_fold(x, last, mode);
 }
 
 /* The two samples that a coordinate lies between, and their weights; for order 0 one. */

@@ -9,42 +9,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "image/affine_fold.h"
 #include "image/affine_places.h"
 
 #define INLINE static inline __attribute__((always_inline)) TARGET
-
-INLINE double
-fold(double x, double last, tl_edge_mode mode)
-{
-    const double size = last + 1;
-    if (mode == TL_EDGE_MIRROR) {
-        /* as affine.c has it, both sides computed and one chosen */
-        const double up = 2 * last * trunc(-x / (2 * last)) + x;
-        const double below = up <= -last ? up + 2 * last : -up;
-        const double down = x - 2 * last * trunc(x / (2 * last));
-        const double above = down >= size ? 2 * last - down : down;
-        return x < 0 ? below : x > last ? above : x;
-    }
-    if (mode == TL_EDGE_REFLECT) {
-        const double moved = 2 * size * trunc(-x / (2 * size)) + x;
-        const double up = x < -2 * size ? moved : x;
-        const double below = up < -size ? up + 2 * size : (up > -1e-15 ? 1e-15 : -up) - 1;
-        const double down = x - 2 * size * trunc(x / (2 * size));
-        const double above = down >= size ? 2 * size - down - 1 : down;
-        return x < 0 ? below : x > last ? above : x;
-    }
-    if (mode == TL_EDGE_WRAP) {
-        const double below = x + last * (trunc(-x / last) + 1);
-        const double above = x - last * trunc(x / last);
-        return x < 0 ? below : x > last ? above : x;
-    }
-    if (mode == TL_EDGE_GRID_WRAP) {
-        const double below = x + size * (trunc((-1 - x) / size) + 1);
-        const double above = x - size * trunc(x / size);
-        return x < 0 ? below : x > last ? above : x;
-    }
-    return x;
-}
 
 /* Row and column of a pixel of the result, by its column's number. */
 typedef struct line {
@@ -96,8 +64,8 @@ find(places *restrict found, line at, size_t count, const tl_affine_job *job, tl
     int32_t any = 0;
     for (size_t k = 0; k < count; k++) {
         const double j = at.first + at.step * (double)(int32_t)k;
-        const double folded_y = fold(at.y + j * at.dy, last_y, mode);
-        const double folded_x = fold(at.x + j * at.dx, last_x, mode);
+        const double folded_y = tl_affine_fold(at.y + j * at.dy, last_y, mode);
+        const double folded_x = tl_affine_fold(at.x + j * at.dx, last_x, mode);
         const double raised_y = folded_y > 0 ? folded_y : 0;
         const double raised_x = folded_x > 0 ? folded_x : 0;
         const double y = raised_y < last_y ? raised_y : last_y;
@@ -214,6 +182,8 @@ blend(void *dst, const tl_affine_job *job, const places *found, size_t count)
             blend_bytes(dst, job->src, done, count, 3, step, job, found);
         } else if (channels == 1 && step == 1) {
             blend_bytes(dst, job->src, 0, count, 1, 1, job, found);
+        } else if (channels == 4 && step == 4) {
+            blend_bytes(dst, job->src, 0, count, 4, 4, job, found);
         } else {
             blend_bytes(dst, job->src, 0, count, channels, step, job, found);
         }
@@ -223,6 +193,8 @@ blend(void *dst, const tl_affine_job *job, const places *found, size_t count)
             blend_floats(dst, job->src, done, count, 3, 3, job, found);
         } else if (channels == 1) {
             blend_floats(dst, job->src, 0, count, 1, 1, job, found);
+        } else if (channels == 4) {
+            blend_floats(dst, job->src, 0, count, 4, 4, job, found);
         } else {
             blend_floats(dst, job->src, 0, count, channels, channels, job, found);
         }
