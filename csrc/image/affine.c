@@ -116,7 +116,7 @@ value_at(const tl_affine_job *job, size_t at)
 }
 
 void
-tl_affine_pixel(const tl_affine_job *job, size_t to, double y, double x)
+tl_affine_pixel(void *dst, const tl_affine_job *job, size_t to, double y, double x)
 {
     const int order = job->affine.order;
     taps rows;
@@ -138,9 +138,9 @@ tl_affine_pixel(const tl_affine_job *job, size_t to, double y, double x)
             }
         }
         if (job->type == TL_FLOAT64) {
-            ((double *)job->dst)[to * job->channels + c] = sum;
+            ((double *)dst)[to * job->channels + c] = sum;
         } else {
-            ((float *)job->dst)[to * job->channels + c] = (float)sum;
+            ((float *)dst)[to * job->channels + c] = (float)sum;
         }
     }
 }

@@ -51,6 +51,7 @@ typedef struct tl_affine_job {
     void *dst;
     size_t height, width, channels;
     const tl_pixel_map *map; /* for float32 results, or NULL */
+    bool streams;            /* past the caches: float32 of at most 4 channels */
 } tl_affine_job;
 
 /* TL_BAD_VALUE if a number is not finite or the order is another. */
@@ -66,8 +67,8 @@ tl_affine_rows_function tl_affine_rows_portable;
 tl_affine_rows_function tl_affine_rows_avx2, tl_affine_rows_avx512;
 #endif
 
-/* One pixel of the result by scipy's own steps, for any job: pixel `to` of dst is the source's
- * at (y, x). Slow. */
-void tl_affine_pixel(const tl_affine_job *job, size_t to, double y, double x);
+/* One pixel of the result by scipy's own steps, for any job: pixel `to` of dst, which holds
+ * what job->dst does, is the source's at (y, x). Slow. */
+void tl_affine_pixel(void *dst, const tl_affine_job *job, size_t to, double y, double x);
 
 #endif

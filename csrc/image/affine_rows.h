@@ -239,13 +239,16 @@ ROWS(const tl_affine_job *job, size_t first, size_t last)
             const size_t left = job->width - start;
             const size_t count = left < STRETCH ? left : STRETCH;
             const size_t to = row * job->width + start;
-            unsigned char *dst = (unsigned char *)job->dst + to * job->channels * bytes;
+            const size_t values = count * job->channels;
+            float made[STRETCH * 4];
+            void *const dst = (unsigned char *)job->dst + to * job->channels * bytes;
+            void *const out = job->streams ? made : dst;
             places found;
             bool any_odd = true;
             at.first = (double)(job->flip_cols ? job->width - 1 - start : start);
             if (!all_odd) {
                 any_odd = find_all(&found, at, count, job);
-                blend(dst, job, &found, count);
+                blend(out, job, &found, count);
             }
             for (size_t k = 0; any_odd && k < count; k++) {
                 if (!all_odd && found.odd[k] == 0) {
@@ -253,15 +256,18 @@ ROWS(const tl_affine_job *job, size_t first, size_t last)
                 }
                 if (!all_odd && job->affine.fill == TL_EDGE_CONSTANT && floats) {
                     for (size_t c = 0; c < job->channels; c++) {
-                        ((float *)dst)[k * job->channels + c] = (float)job->affine.cval;
+                        ((float *)out)[k * job->channels + c] = (float)job->affine.cval;
                     }
                 } else {
                     const double j = at.first + at.step * (double)k;
-                    tl_affine_pixel(job, to + k, at.y + j * at.dy, at.x + j * at.dx);
+                    tl_affine_pixel(out, job, k, at.y + j * at.dy, at.x + j * at.dx);
                 }
             }
             if (job->map != NULL) {
-                map_floats((float *)dst, count * job->channels, job->map);
+                map_floats(out, values, job->map);
+            }
+            if (job->streams) {
+                tl_pixels_stream(dst, made, values);
             }
         }
     }

@@ -145,3 +145,28 @@ tl_pixels_to_float(float *dst, const uint8_t *src, size_t pixels, size_t channel
         convert(dst + i * channels, packed, some * channels, *map);
     }
 }
+
+void
+tl_pixels_stream(float *dst, const float *src, size_t count)
+{
+    size_t i = 0;
+#if defined(__x86_64__)
+    for (; i < count && ((uintptr_t)(dst + i) & 15) != 0; i++) {
+        dst[i] = src[i];
+    }
+    for (; i + 4 <= count; i += 4) {
+        _mm_stream_ps(dst + i, _mm_loadu_ps(src + i));
+    }
+#endif
+    for (; i < count; i++) {
+        dst[i] = src[i];
+    }
+}
+
+void
+tl_pixels_settle(void)
+{
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}

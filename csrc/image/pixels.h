@@ -23,4 +23,9 @@ void tl_pixels_pack(uint8_t *dst, const uint8_t *src, size_t pixels, size_t chan
 void tl_pixels_pack_reversed(uint8_t *dst, const uint8_t *src, size_t pixels, size_t channels,
                              size_t step);
 
+/* dst = src, past the caches: for what is larger than they are and is not read soon, so that it
+ * does not push out what is. Other threads see it after tl_pixels_settle. */
+void tl_pixels_stream(float *dst, const float *src, size_t count);
+void tl_pixels_settle(void);
+
 #endif

@@ -12,6 +12,9 @@
 enum { MOVE, SHIFT_CHANNELS, BRIGHTEN, MAP, CENTER, NORMALIZE, BY_CHANNEL, DONE };
 enum { MAX_TASKS = 64 };
 
+/* Bytes of a picture that would take much of the second cache from who decodes the next one. */
+static const size_t large = 128 << 10;
+
 static bool
 is_on(const tl_transform_job *job, int pass)
 {
@@ -39,6 +42,17 @@ needs_range(const tl_transform_job *job)
 {
     return (job->pass == MOVE && (job->how.shifts_channels || job->how.brightens)) ||
            (job->pass == SHIFT_CHANNELS && job->how.brightens);
+}
+
+/* Whether no pass comes after the first. */
+static bool
+is_only_pass(const tl_transform_job *job)
+{
+    int pass = MOVE + 1;
+    while (pass != DONE && !is_on(job, pass)) {
+        pass++;
+    }
+    return pass == DONE;
 }
 
 static bool
@@ -97,6 +111,8 @@ tl_transform_begin(tl_transform_job *job, const tl_transform *how, void *dst,
     if (how->maps && !how->shifts_channels && !how->brightens && how->rescale == 1.0F) {
         job->affine.map = &job->how.map;
     }
+    job->affine.streams = result == TL_FLOAT32 && channels <= 4 && is_only_pass(job) &&
+                          height * width > large / (channels * sizeof(float));
 done:
     return status;
 }
@@ -138,11 +154,12 @@ copy_bytes_to_floats(float *dst, const uint8_t *src, const tl_affine_job *how)
     const tl_pixel_map *map = how->map != NULL ? how->map : &plain;
     const size_t channels = how->channels;
     const size_t step = how->step;
-    if (!how->flip_cols && (step == channels || channels <= 4)) {
+    if (!how->flip_cols && !how->streams && (step == channels || channels <= 4)) {
         tl_pixels_to_float(dst, src, how->width, channels, step, map);
         return;
     }
     uint8_t turned[BLOCK];
+    float made[BLOCK];
     const size_t whole = channels <= BLOCK ? BLOCK / channels : 0;
     for (size_t w = 0; w < how->width;) {
         const size_t left = how->width - w;
@@ -153,7 +170,11 @@ copy_bytes_to_floats(float *dst, const uint8_t *src, const tl_affine_job *how)
             copy_bytes(turned, bytes, pixels, how);
             bytes = turned;
         }
-        tl_pixels_to_float(dst + w * channels, bytes, pixels * channels, 1, 1, map);
+        float *const to = dst + w * channels;
+        tl_pixels_to_float(how->streams ? made : to, bytes, pixels * channels, 1, 1, map);
+        if (how->streams) {
+            tl_pixels_stream(to, made, pixels * channels);
+        }
         w += pixels;
     }
 }
@@ -322,6 +343,9 @@ tl_transform_advance(tl_transform_job *job, size_t values, bool shared)
         TL_TRY(run_shared(job, last));
     } else {
         run_rows(job, job->row, last, job->made);
+    }
+    if (job->affine.streams) {
+        tl_pixels_settle();
     }
     job->row = last;
     if (last == height) {

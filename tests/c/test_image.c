@@ -249,7 +249,10 @@ test_instruction_sets_agree_to_the_bit(void)
             }
             memset(results[s], 0xab, sizeof results[s]);
             job.dst = results[s];
+            job.streams =
+                job.type != TL_FLOAT64 && job.channels <= 4 && (s + (size_t)n) % 2 == 0;
             sets[s](&job, 0, job.height);
+            tl_pixels_settle();
             CHECK(memcmp(results[s], results[0], bytes) == 0);
             CHECK(((const unsigned char *)results[s])[bytes] == 0xab);
         }

@@ -76,6 +76,25 @@ test_pixels_without_gaps(void)
     }
 }
 
+static void
+test_streaming_is_copying(void)
+{
+    static float src[200];
+    static float dst[220];
+    for (size_t i = 0; i < 200; i++) {
+        src[i] = (float)i + 1;
+    }
+    for (size_t offset = 0; offset < 9; offset++) {
+        for (size_t count = 0; count < 200; count++) {
+            memset(dst, 0, sizeof dst);
+            tl_pixels_stream(dst + offset, src, count);
+            tl_pixels_settle();
+            CHECK(memcmp(dst + offset, src, count * sizeof *src) == 0);
+            CHECK(dst[offset + count] == 0 && (offset == 0 || dst[offset - 1] == 0));
+        }
+    }
+}
+
 /* The last byte of the source is the last that may be read: the sanitizers watch. */
 static void
 test_nothing_is_read_behind_the_end(void)
@@ -99,6 +118,7 @@ main(void)
 {
     RUN(test_numbers_of_bytes);
     RUN(test_pixels_without_gaps);
+    RUN(test_streaming_is_copying);
     RUN(test_nothing_is_read_behind_the_end);
     return REPORT();
 }

@@ -64,8 +64,9 @@ def generator_of(rng):
 
 def flow_of(rng, generator):
     split = "validation_split" in generator
+    low, high = one_of((20, 70), (20, 70), (20, 70), (170, 260))(rng)
     return {
-        "target_size": (int(rng.randint(20, 70)), int(rng.randint(20, 70))),
+        "target_size": (int(rng.randint(low, high)), int(rng.randint(low, high))),
         "color_mode": one_of("rgb", "rgb", "grayscale", "rgba")(rng),
         "class_mode": one_of("categorical", "sparse", "binary", None, "input")(rng),
         "batch_size": int(rng.randint(1, 20)),
