@@ -60,6 +60,7 @@ class KeptFeatures:
         self.nbytes = 0
         self._entries: OrderedDict[Hashable, tuple[FloatArray, int]] = OrderedDict()
         self._generation = 0
+        self._network: object = None
         self._stamp: Hashable = None
         self._lock = new_lock()
 
@@ -73,10 +74,16 @@ class KeptFeatures:
             self._budget = default_budget()
         return self._budget
 
-    def begin(self) -> None:
-        """Start a generation: one call of fit, evaluate or predict."""
+    def begin(self, network: object = None) -> None:
+        """Start a generation: one call of fit, evaluate or predict with this network.
+
+        Another network than before, that of other layers, gives other features: all are dropped.
+        """
         with self._lock:
             self._generation += 1
+            if network is not self._network:
+                self._clear()
+                self._network = network
 
     def renew(self, stamp: Hashable) -> None:
         """Drop everything unless it was kept under this very stamp."""
