@@ -414,6 +414,19 @@ def test_called_with_arrays(kind: Any) -> None:
     assert not layer.built
 
 
+@pytest.mark.parametrize("mode", ["horizontal", "vertical", "horizontal_and_vertical"])
+def test_each_picture_is_flipped_as_the_mode_says_or_not_at_all(mode: str) -> None:
+    x, _ = pictures()
+    rows = slice(None, None, 1 if mode == "horizontal" else -1)
+    cols = slice(None, None, 1 if mode == "vertical" else -1)
+    mirrored = x[:, rows, cols]
+    flipped = 0
+    for before, after, other in zip(x, layers.RandomFlip(mode, seed=1)(x), mirrored, strict=True):
+        flipped += np.array_equal(after, other)
+        assert np.array_equal(after, other) or np.array_equal(after, before)
+    assert 0 < flipped < COUNT
+
+
 def test_models_of_nothing_else_are_called_with_arrays_of_any_size() -> None:
     model = Sequential([layers.RandomFlip("vertical", seed=1), layers.Rescaling(2.0)])
     for size in (SIZE, SIZE + 3):
