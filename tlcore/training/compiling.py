@@ -333,7 +333,7 @@ class Compiling:
                 scope = object()
         if source is not None:
             source.scope = scope
-        self._kept.begin(compiled.network)
+        self._kept.begin(None if scope is None else compiled.prefix)
         try:
             kept = None if scope is None else self._kept
             yield self._prefix(compiled, kept, training=training)

@@ -60,7 +60,7 @@ class KeptFeatures:
         self.nbytes = 0
         self._entries: OrderedDict[Hashable, tuple[FloatArray, int]] = OrderedDict()
         self._generation = 0
-        self._network: object = None
+        self._prefix: object = None
         self._stamp: Hashable = None
         self._lock = new_lock()
 
@@ -74,16 +74,17 @@ class KeptFeatures:
             self._budget = default_budget()
         return self._budget
 
-    def begin(self, network: object = None) -> None:
-        """Start a generation: one call of fit, evaluate or predict with this network.
+    def begin(self, prefix: object = None) -> None:
+        """Start a generation: one call of fit, evaluate or predict.
 
-        Another network than before, that of other layers, gives other features: all are dropped.
+        `prefix` describes the layers that make the features; where they are others than before, all
+        is dropped. None: the call keeps nothing.
         """
         with self._lock:
             self._generation += 1
-            if network is not self._network:
+            if prefix is not None and prefix != self._prefix:
                 self._clear()
-                self._network = network
+                self._prefix = prefix
 
     def renew(self, stamp: Hashable) -> None:
         """Drop everything unless it was kept under this very stamp."""
