@@ -95,7 +95,7 @@ typedef struct tl_backend {
     void (*release)(tl_kernel *kernel);
 
     /* weights[i] (HWIO, folded) and biases[i] are of the block's i-th step; NULL for steps
-     * without weights. */
+     * without weights. Not called where packed_bytes is 0. */
     tl_status (*pack)(const tl_kernel *kernel, const tl_block *block, void *packed,
                       const float *const *weights, const float *const *biases);
 

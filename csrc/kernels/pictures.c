@@ -77,18 +77,6 @@ release(tl_kernel *kernel)
 }
 
 static tl_status
-pack(const tl_kernel *kernel, const tl_block *block, void *packed, const float *const *weights,
-     const float *const *biases)
-{
-    (void)kernel; /* there are no weights */
-    (void)block;
-    (void)packed;
-    (void)weights;
-    (void)biases;
-    return TL_OK;
-}
-
-static tl_status
 bind(void **binding, const tl_kernel *kernel, void *packed, void *scratch)
 {
     (void)kernel;
@@ -141,7 +129,7 @@ const tl_backend tl_pictures_backend = {
     .takes = takes,
     .prepare = prepare,
     .release = release,
-    .pack = pack,
+    .pack = NULL, /* there are no weights: never called */
     .bind = bind,
     .unbind = unbind,
     .forward = forward,

@@ -619,6 +619,32 @@ test_a_crop_survives_a_lack_of_memory_and_any_place(void)
         CHECK(status == TL_OK || status == TL_OUT_OF_MEMORY);
     }
     CHECK(n > 7 && n < 50);
+    float drawn[2 * TL_DRAWN];
+    CHECK_OK(tl_augmentation_draw(drawn, graph, 1, 3, 7, 2));
+    CHECK(drawn[0] == 0 && drawn[1] == 4); /* nothing is drawn: 9 by 2 would be the middle */
+    CHECK(memcmp(drawn, drawn + TL_DRAWN, TL_DRAWN * sizeof *drawn) == 0);
+    tl_graph_destroy(graph);
+}
+
+static void
+test_training_through_a_resizing_survives_a_lack_of_memory(void)
+{
+    static float src[PICTURE];
+    static float dst[5 * 7 * 3];
+    tl_graph *graph = NULL;
+    const tl_node node = {.op = TL_OP_RESIZING, .resizing = {{5, 7}, TL_BILINEAR}};
+    tl_status status = TL_OUT_OF_MEMORY;
+    long n = 0;
+    random_numbers(src, PICTURE, 13);
+    CHECK_OK(graph_of(&graph, &node, 1));
+    for (; status != TL_OK && n < 50; n++) {
+        tl_alloc_fail_at(n);
+        status =
+            tl_pictures_resize(dst, src, &graph->nodes[1], &graph->nodes[0].shape, 1, false);
+        tl_alloc_fail_at(-1);
+        CHECK(status == TL_OK || status == TL_OUT_OF_MEMORY);
+    }
+    CHECK(n == 9); /* what a resizing needs, and scratch */
     tl_graph_destroy(graph);
 }
 
@@ -728,6 +754,7 @@ main(void)
     RUN(test_draws_follow_from_seed_batch_and_place);
     RUN(test_changes_do_not_depend_on_threads);
     RUN(test_a_crop_survives_a_lack_of_memory_and_any_place);
+    RUN(test_training_through_a_resizing_survives_a_lack_of_memory);
     RUN(test_programs_run_them);
     RUN(test_each_picture_counts_once);
     tl_pool_close();

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,9 @@ def model_with(*first: layers.Layer, frozen: bool = True, size: int = SIZE) -> S
     set_random_seed(4)
     base = MobileNetV2((SIZE, SIZE, 3), 0.35, include_top=False, weights=None)
     random = np.random.RandomState(2)
-    for variable in base.weights:  # so that features tell pictures apart
-        if variable.name in ("gamma", "moving_variance"):
-            variable.assign(random.uniform(0.5, 1.5, variable.shape))
+    for variable in base.weights:  # so that its features tell pictures apart
+        if variable.name == "gamma":
+            variable.assign(random.uniform(2.5, 4.0, variable.shape))
         elif variable.name in ("beta", "moving_mean"):
             variable.assign(random.normal(0, 0.1, variable.shape))
     base.trainable = not frozen
@@ -94,7 +95,9 @@ def flow_of_pictures(folder: Path) -> DirectoryIterator:
     """Six of them, as bytes with a rule."""
     for i, pixels in enumerate(pictures(6)[0]):
         (folder / f"class{i % 3}").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(folder / f"class{i % 3}" / f"{i}.png")
+        path = folder / f"class{i % 3}" / f"{i}.png"
+        if not path.exists():  # another time of change makes other features
+            Image.fromarray(pixels).save(path)
     return ImageDataGenerator().flow_from_directory(
         folder, target_size=(SIZE, SIZE), batch_size=4, seed=1
     )
@@ -102,6 +105,16 @@ def flow_of_pictures(folder: Path) -> DirectoryIterator:
 
 def same(ours: list[np.ndarray], theirs: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_the_base_tells_pictures_apart() -> None:
+    """Without this most of the tests below could not fail."""
+    model = model_with()
+    x, _ = pictures()
+    pooled = len(model.graph.nodes) - 3
+    features, mirrored = (model.network.run(some, 0, pooled) for some in (x, x[:, :, ::-1]))
+    assert features.std(axis=0).max() > 0.1
+    assert abs(features - mirrored).max() > 0.1
 
 
 # --- fit ------------------------------------------------------------------------------------------
@@ -309,6 +322,26 @@ def test_flipped_pictures_of_a_folder_are_read_until_all_ways_are_known(tmp_path
     assert results[0][2] <= 12 < results[1][2] == 9 * 12
 
 
+def test_features_of_other_layers_are_not_taken_for_those_of_these(tmp_path: Path) -> None:
+    results = []
+    for keep in (None, False):
+        model = model_with(layers.RandomFlip("horizontal"))
+        model.compile("sgd", "categorical_crossentropy")
+        model.fit(flow_of_pictures(tmp_path), epochs=6, verbose=0, keep_features=keep)
+        before = model.layers
+        for _ in before:
+            model.pop()
+        for layer in (layers.RandomFlip("vertical"), layers.Rescaling(1 / 255), *before[2:]):
+            model.add(layer)
+        model.compile("sgd", "categorical_crossentropy")
+        assert model._compiled is not None
+        model._compiled.seed = 1
+        results.append(
+            model.fit(flow_of_pictures(tmp_path), epochs=2, verbose=0, keep_features=keep).history
+        )
+    assert results[0] == results[1]
+
+
 def test_flips_behind_other_changes_or_layers_are_not_kept() -> None:
     for first in (
         [layers.RandomFlip(), layers.RandomRotation(0.1)],
@@ -379,6 +412,19 @@ def test_called_with_arrays(kind: Any) -> None:
     if kind is not layers.RandomCrop:
         np.testing.assert_array_equal(layer(x, training=False), x)
     assert not layer.built
+
+
+@pytest.mark.parametrize("mode", ["horizontal", "vertical", "horizontal_and_vertical"])
+def test_each_picture_is_flipped_as_the_mode_says_or_not_at_all(mode: str) -> None:
+    x, _ = pictures()
+    rows = slice(None, None, 1 if mode == "horizontal" else -1)
+    cols = slice(None, None, 1 if mode == "vertical" else -1)
+    mirrored = x[:, rows, cols]
+    flipped = 0
+    for before, after, other in zip(x, layers.RandomFlip(mode, seed=1)(x), mirrored, strict=True):
+        flipped += np.array_equal(after, other)
+        assert np.array_equal(after, other) or np.array_equal(after, before)
+    assert 0 < flipped < COUNT
 
 
 def test_models_of_nothing_else_are_called_with_arrays_of_any_size() -> None:
@@ -656,6 +702,27 @@ def test_gradients_through_layers_that_change_all_pictures_alike(layer: Any) -> 
     first.set_weights([kernel, bias])
     model.train_on_batch(x, y)
     np.testing.assert_allclose(kernel - first.get_weights()[0], expected, rtol=0.02, atol=1e-3)
+
+
+def test_a_signal_ends_a_long_change() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    graph = _core.Graph((64, 64, 3))
+    layers.RandomRotation(0.5).add_to(graph, [0])
+    network = _core.Network(graph, [])
+    x = np.zeros((2000, 64, 64, 3), np.float32)
+    drawn = network.draw(1, 0, 0, len(x))
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            while True:
+                network.change(x, 1, drawn)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert network.change(x[:2], 1, drawn[:2]).shape == (2, 64, 64, 3)
 
 
 def test_the_core_checks_what_it_is_given() -> None:

@@ -117,6 +117,11 @@ class Compiled:
         count = sum(len(one["parameters"]) for one in self.nodes[: node + 1])
         return list({id(block): block for block in self._blocks[:count]}.values())
 
+    @property
+    def prefix(self) -> tuple[list[_core.Node], list[_core.Parameters]]:
+        """What makes the values at the cut: equal for models whose layers up to there are."""
+        return self.nodes[: self.cut + 1], self.parameters_until(self.cut)
+
     def trains_in(self, block: _core.Parameters) -> bool:
         """Whether a training step changes weights of this block."""
         return id(block) in self._trained

@@ -380,7 +380,7 @@ class Compiling:
             disk = None if folder is None else self._disk(compiled, folder)
         elif folder is not None and source is not None:
             note(_nothing_kept(folder, source, bool(compiled.parameters_until(cut))))
-        self._kept.begin()
+        self._kept.begin(None if scope is None else compiled.prefix)
         try:
             kept = None if scope is None else self._kept
             prefix = self._prefix(compiled, kept, disk, training=training)

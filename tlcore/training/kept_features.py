@@ -59,6 +59,7 @@ class KeptFeatures:
         self.nbytes = 0
         self._entries: OrderedDict[Hashable, tuple[FloatArray, int]] = OrderedDict()
         self._generation = 0
+        self._prefix: object = None
         self._stamp: Hashable = None
         self._lock = new_lock()
 
@@ -72,10 +73,17 @@ class KeptFeatures:
             self._budget = store_budget()
         return self._budget
 
-    def begin(self) -> None:
-        """Start a generation: one call of fit, evaluate or predict."""
+    def begin(self, prefix: object = None) -> None:
+        """Start a generation: one call of fit, evaluate or predict.
+
+        `prefix` describes the layers that make the features; where they are others than before, all
+        is dropped. None: the call keeps nothing.
+        """
         with self._lock:
             self._generation += 1
+            if prefix is not None and prefix != self._prefix:
+                self._clear()
+                self._prefix = prefix
 
     def renew(self, stamp: Hashable) -> None:
         """Drop everything unless it was kept under this very stamp."""
