@@ -177,12 +177,12 @@ def test_memory_goes_with_the_iterator(folder: Path, use: str) -> None:
 def test_no_memory_for_a_copy(
     folder: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(pixels: Any) -> Any:
+    def refuse(self: Any, size: int) -> Any:
         raise MemoryError
 
     iterator = flow(folder, shuffle=False)
     expected = flow(folder, shuffle=False).load(range(COUNT))
-    monkeypatch.setattr(_decoded, "_packed", refuse)
+    monkeypatch.setattr(_decoded.Slabs, "take", refuse)
     np.testing.assert_array_equal(iterator.load(range(COUNT)), expected)
     assert iterator._decoded.nbytes == len(iterator._decoded) == 0
 

@@ -35,6 +35,7 @@ class DecodedPictures:
         self.nbytes = 0
         self._budget: int | None = None
         self._entries: dict[str, tuple[Hashable, NDArray[Any]]] = {}
+        self._slabs = Slabs()
         with _lock:
             _stores[:] = [one for one in _stores if one() is not None] + [weakref.ref(self)]
 
@@ -61,13 +62,13 @@ class DecodedPictures:
                 self._budget = store_budget()
             if _taken() + size > self._budget:
                 return
+            try:
+                copy = self._slabs.take(pixels.nbytes)
+            except MemoryError:
+                return
             self.nbytes += size
-        try:
-            copy = _packed(pixels)
-        except MemoryError:
-            with _lock:
-                self.nbytes -= size
-            return
+        copy = copy.view(pixels.dtype).reshape(pixels.shape)
+        _pack(copy, pixels)
         with _lock:
             self._drop(path)  # another thread has kept it meanwhile
             self._entries[path] = (stamp, copy)
@@ -78,17 +79,39 @@ class DecodedPictures:
             self.nbytes -= entry[1].nbytes + _ENTRY_BYTES
 
 
+class Slabs:
+    """Memory for pictures in large pieces, which the operating system gives as huge pages.
+
+    Pages of the ordinary size would cost a picture half of what decoding it costs. A piece goes
+    when the last picture in it has gone. Calls must not overlap; DecodedPictures' lock sees to it.
+    """
+
+    # NumPy asks for huge pages from 4 MiB on.
+    SIZE = 8 << 20
+
+    def __init__(self) -> None:
+        self._free = np.empty(0, np.uint8)
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """So many bytes, 64-byte aligned within their piece."""
+        if size > self.SIZE // 4:
+            return np.empty(size, np.uint8)
+        whole = -(-size // 64) * 64
+        if len(self._free) < whole:
+            self._free = np.empty(self.SIZE, np.uint8)
+        taken, self._free = self._free[:size], self._free[whole:]
+        return taken
+
+
 def _taken() -> int:
     """Bytes in all stores."""
     return sum(store.nbytes for store in (one() for one in _stores) if store is not None)
 
 
-def _packed(pixels: NDArray[Any]) -> NDArray[Any]:
-    """A copy without gaps between the pixels."""
-    copy = np.empty(pixels.shape, pixels.dtype)
+def _pack(copy: NDArray[Any], pixels: NDArray[Any]) -> None:
+    """Without gaps between the pixels."""
     if pixels.dtype == np.uint8:
         _core.pixels_pack(copy, pixels)
     else:
         copy[:] = pixels
     copy.flags.writeable = False
-    return copy
