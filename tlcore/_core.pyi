@@ -1,5 +1,6 @@
 """What the C core offers to Python. Private: users see it through the facade."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
@@ -334,6 +335,23 @@ def pixels_to_float(
     """dst = (src / divide) * scale + offset, each in float32, in this order.
 
     src may be one picture (height, width, at most 4 channels) with gaps between its pixels.
+    """
+
+def read_file(path: str | bytes | os.PathLike[str], limit: int) -> tuple[bytes | None, int, int]:
+    """All bytes of a regular file, None if they are more than `limit`; size and mtime in ns.
+
+    OSError: it cannot be read, or (EINVAL) is no regular file.
+    """
+
+def pixels_pick(
+    dst: NDArray[np.uint8],
+    src: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    cols: NDArray[np.int64],
+) -> None:
+    """dst[i, j] = src[rows[i], cols[j]], pictures (height, width, channels); src may have gaps.
+
+    ValueError: what does not fit, by name.
     """
 
 def pixels_pack(dst: NDArray[np.uint8], src: NDArray[np.uint8]) -> None:

@@ -87,6 +87,33 @@ tl_pixels_pack_reversed(uint8_t *dst, const uint8_t *src, size_t pixels, size_t 
     }
 }
 
+/* Three bytes as four, the last of which the next pixel overwrites. */
+static size_t
+pick_rgb(uint8_t *dst, const uint8_t *src, const int64_t *cols, size_t width)
+{
+    size_t j = 0;
+    for (; j + 1 < width; j++) {
+        uint32_t pixel;
+        memcpy(&pixel, src + 4 * (size_t)cols[j], sizeof pixel);
+        memcpy(dst + 3 * j, &pixel, sizeof pixel);
+    }
+    return j;
+}
+
+void
+tl_pixels_pick(uint8_t *dst, size_t height, size_t width, const uint8_t *src, size_t row_step,
+               size_t channels, size_t step, const int64_t *rows, const int64_t *cols)
+{
+    for (size_t i = 0; i < height; i++) {
+        const uint8_t *from = src + (size_t)rows[i] * row_step;
+        uint8_t *to = dst + i * width * channels;
+        size_t j = channels == 3 && step == 4 ? pick_rgb(to, from, cols, width) : 0;
+        for (; j < width; j++) {
+            memcpy(to + j * channels, from + (size_t)cols[j] * step, channels);
+        }
+    }
+}
+
 /* Division by 1 and addition of -0 change nothing, so that they can be left out. */
 static inline __attribute__((always_inline)) void
 convert_each(float *dst, const uint8_t *src, size_t count, tl_pixel_map map)

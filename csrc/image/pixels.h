@@ -23,6 +23,12 @@ void tl_pixels_pack(uint8_t *dst, const uint8_t *src, size_t pixels, size_t chan
 void tl_pixels_pack_reversed(uint8_t *dst, const uint8_t *src, size_t pixels, size_t channels,
                              size_t step);
 
+/* Pixel (i, j) of dst, height x width without gaps, is the one at (rows[i], cols[j]) of src,
+ * whose rows lie `row_step` bytes apart. */
+void tl_pixels_pick(uint8_t *dst, size_t height, size_t width, const uint8_t *src,
+                    size_t row_step, size_t channels, size_t step, const int64_t *rows,
+                    const int64_t *cols);
+
 /* dst = src, past the caches: for what is larger than they are and is not read soon, so that it
  * does not push out what is. Other threads see it after tl_pixels_settle. */
 void tl_pixels_stream(float *dst, const float *src, size_t count);

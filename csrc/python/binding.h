@@ -124,6 +124,8 @@ PyObject *tl_get_tensors_method(PyObject *module, PyObject *tensors);
 /* logistic_method.c */
 PyObject *tl_logistic_regression_method(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *tl_pixels_to_float_method(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *tl_read_file_method(PyObject *module, PyObject *args);
+PyObject *tl_pixels_pick_method(PyObject *module, PyObject *args);
 PyObject *tl_pixels_pack_method(PyObject *module, PyObject *args);
 PyObject *tl_arrow_pixels_method(PyObject *module, PyObject *args);
 

@@ -3,6 +3,8 @@
 
 #include "image/pixels.h"
 
+enum { SMALL = 256 << 10 }; /* bytes, copied in some 20 microseconds */
+
 /* Whether the pixels of a picture lie one after another, with gaps between them at most. */
 static bool
 has_even_steps(PyArrayObject *src, size_t *pixels, size_t *channels, size_t *step)
@@ -111,5 +113,69 @@ tl_pixels_pack_method(PyObject *module, PyObject *args)
     Py_BEGIN_ALLOW_THREADS
     tl_pixels_pack(PyArray_DATA(dst), PyArray_DATA(src), pixels, channels, step);
     Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+/* Whether `places` are so many int64 from 0 to below `end`; false and a ValueError if not. */
+static bool
+are_places(PyArrayObject *places, npy_intp count, npy_intp end, const char *name)
+{
+    if (PyArray_TYPE(places) == NPY_INT64 && PyArray_NDIM(places) == 1 &&
+        PyArray_DIM(places, 0) == count && PyArray_ISCARRAY_RO(places)) {
+        const int64_t *at = PyArray_DATA(places);
+        npy_intp i = 0;
+        while (i < count && at[i] >= 0 && at[i] < end) {
+            i++;
+        }
+        if (i == count) {
+            return true;
+        }
+    }
+    PyErr_Format(PyExc_ValueError, "%s must be an array of %zd int64 from 0 to %zd", name,
+                 (Py_ssize_t)count, (Py_ssize_t)end - 1);
+    return false;
+}
+
+/* pixels_pick(dst, src, rows, cols) */
+PyObject *
+tl_pixels_pick_method(PyObject *module, PyObject *args)
+{
+    PyArrayObject *dst;
+    PyArrayObject *src;
+    PyArrayObject *rows;
+    PyArrayObject *cols;
+    (void)module;
+    if (!PyArg_ParseTuple(args, "O!O!O!O!:pixels_pick", &PyArray_Type, &dst, &PyArray_Type,
+                          &src, &PyArray_Type, &rows, &PyArray_Type, &cols)) {
+        return NULL;
+    }
+    if (PyArray_TYPE(src) != NPY_UINT8 || PyArray_NDIM(src) != 3 ||
+        PyArray_STRIDE(src, 2) != 1 || PyArray_STRIDE(src, 1) < PyArray_DIM(src, 2) ||
+        PyArray_STRIDE(src, 0) < PyArray_DIM(src, 1) * PyArray_STRIDE(src, 1)) {
+        PyErr_SetString(PyExc_ValueError,
+                        "src must be a picture (height, width, channels) of uint8, in rows");
+        return NULL;
+    }
+    if (PyArray_TYPE(dst) != NPY_UINT8 || PyArray_NDIM(dst) != 3 || !PyArray_ISCARRAY(dst) ||
+        PyArray_DIM(dst, 2) != PyArray_DIM(src, 2)) {
+        PyErr_SetString(
+            PyExc_ValueError,
+            "dst must be a writable C-contiguous picture of uint8 with the channels "
+            "of src");
+        return NULL;
+    }
+    if (!are_places(rows, PyArray_DIM(dst, 0), PyArray_DIM(src, 0), "rows") ||
+        !are_places(cols, PyArray_DIM(dst, 1), PyArray_DIM(src, 1), "cols")) {
+        return NULL;
+    }
+    /* letting go of the GIL costs threads that take turns more than a small picture does */
+    PyThreadState *const waiting = PyArray_SIZE(dst) > SMALL ? PyEval_SaveThread() : NULL;
+    tl_pixels_pick(PyArray_DATA(dst), (size_t)PyArray_DIM(dst, 0), (size_t)PyArray_DIM(dst, 1),
+                   PyArray_DATA(src), (size_t)PyArray_STRIDE(src, 0),
+                   (size_t)PyArray_DIM(src, 2), (size_t)PyArray_STRIDE(src, 1),
+                   PyArray_DATA(rows), PyArray_DATA(cols));
+    if (waiting != NULL) {
+        PyEval_RestoreThread(waiting);
+    }
     Py_RETURN_NONE;
 }

@@ -95,6 +95,34 @@ test_streaming_is_copying(void)
     }
 }
 
+static void
+test_picked_pixels(void)
+{
+    static uint8_t src[20 * 90];
+    static uint8_t dst[40 * 40 * 4 + 1];
+    int64_t rows[40];
+    int64_t cols[40];
+    fill(src, sizeof src, 3);
+    for (size_t n = 0; n < 400; n++) {
+        const size_t step = 1 + n % 4;
+        const size_t channels = 1 + (n / 4) % step;
+        const size_t height = n % 40;
+        const size_t width = (n / 3) % 40;
+        for (size_t i = 0; i < 40; i++) {
+            rows[i] = (int64_t)(tl_random_bits(n, i) % 20);
+            cols[i] = (int64_t)(tl_random_bits(n, 40 + i) % 22);
+        }
+        dst[height * width * channels] = EDGE;
+        tl_pixels_pick(dst, height, width, src, 90, channels, step, rows, cols);
+        for (size_t i = 0; i < height * width * channels && !this_test_failed; i++) {
+            const size_t pixel = i / channels;
+            CHECK(dst[i] == src[(size_t)rows[pixel / width] * 90 +
+                                (size_t)cols[pixel % width] * step + i % channels]);
+        }
+        CHECK(dst[height * width * channels] == EDGE);
+    }
+}
+
 /* The last byte of the source is the last that may be read: the sanitizers watch. */
 static void
 test_nothing_is_read_behind_the_end(void)
@@ -119,6 +147,7 @@ main(void)
     RUN(test_numbers_of_bytes);
     RUN(test_pixels_without_gaps);
     RUN(test_streaming_is_copying);
+    RUN(test_picked_pixels);
     RUN(test_nothing_is_read_behind_the_end);
     return REPORT();
 }

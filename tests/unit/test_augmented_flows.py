@@ -136,13 +136,13 @@ def test_batches_do_not_depend_on_threads(folder, monkeypatch):
     expected = [next(flow(folder, settings, batch_size=4)) for _ in range(1)]
     iterator = flow(folder, settings, batch_size=4)
     expected = [next(iterator) for _ in range(6)]
-    pixels = FilesIterator._pixels
+    read = FilesIterator._read_picture
 
     def slow(self, j):
         time.sleep(random.random() * 0.01)
-        return pixels(self, j)
+        return read(self, j)
 
-    monkeypatch.setattr(FilesIterator, "_pixels", slow)
+    monkeypatch.setattr(FilesIterator, "_read_picture", slow)
     try:
         for threads in (1, 4):
             tlcore.set_num_threads(threads)

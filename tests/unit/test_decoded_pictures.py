@@ -123,7 +123,8 @@ def test_what_is_kept_cannot_be_changed(folder: Path) -> None:
     own = image.ImageDataGenerator(preprocessing_function=ruin)
     ruined = own.flow_from_directory(folder, target_size=SHAPE, shuffle=False)
     assert (ruined.load([0]) == 5).all()
-    held = ruined._decoded.get(ruined.filepaths[0], ruined._stamp(ruined.filepaths[0]))
+    state = ruined._state(*ruined._stamp(ruined.filepaths[0]))
+    held = ruined._decoded.get(ruined.filepaths[0], state)
     assert held is not None and (held != 5).any()
     with pytest.raises(ValueError, match="read-only"):
         held[:] = 0
@@ -177,12 +178,12 @@ def test_memory_goes_with_the_iterator(folder: Path, use: str) -> None:
 def test_no_memory_for_a_copy(
     folder: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(self: Any, size: int) -> Any:
+    def refuse(pixels: Any) -> Any:
         raise MemoryError
 
     iterator = flow(folder, shuffle=False)
     expected = flow(folder, shuffle=False).load(range(COUNT))
-    monkeypatch.setattr(_decoded.Slabs, "take", refuse)
+    monkeypatch.setattr(_decoded, "_owned", refuse)
     np.testing.assert_array_equal(iterator.load(range(COUNT)), expected)
     assert iterator._decoded.nbytes == len(iterator._decoded) == 0
 

@@ -164,7 +164,7 @@ def test_no_picture_is_decoded_again(
     first, _ = fitted(flow(folder), cache)
 
     decoded = []
-    monkeypatch.setattr(DirectoryIterator, "_pixels", lambda self, j: decoded.append(j))
+    monkeypatch.setattr(DirectoryIterator, "_read_picture", lambda self, j: decoded.append(j))
     assert fitted(flow(folder), str(cache)) == (first, 0)
     assert decoded == [], "not even ahead and in vain"
 
@@ -388,14 +388,14 @@ def test_a_picture_that_changes_while_it_is_read(
     """Between the look at its bytes and decoding: those features belong to no key."""
     path = folder / "kite" / "2.png"
     old = path.read_bytes()
-    pixels = DirectoryIterator._pixels
+    read = DirectoryIterator._read_picture
 
     def late(self: Any, j: int) -> Any:
         if Path(self.filepaths[j]) == path:
             Image.fromarray(np.full((40, 36, 3), 7, np.uint8)).save(path)
-        return pixels(self, j)
+        return read(self, j)
 
-    monkeypatch.setattr(DirectoryIterator, "_pixels", late)
+    monkeypatch.setattr(DirectoryIterator, "_read_picture", late)
     fitted(flow(folder), cache, epochs=1)
     monkeypatch.undo()
     for content, runs in ((path.read_bytes(), 1), (old, 1)):

@@ -157,6 +157,7 @@ def test_no_permission_reported_by_the_system(folder, monkeypatch):
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(_core, "read_file", refuse)
     with pytest.raises(PermissionError) as error:
         image.load_img(folder / "a" / "0.jpg")
     one_sentence(error, folder / "a" / "0.jpg")
@@ -551,13 +552,13 @@ def test_reading_ahead_is_bounded_and_in_order(folder, monkeypatch):
     one_batch = 2 * 8 * 8 * 3 * 4
     iterator._ahead = _reading.ReadAhead(limit=3 * one_batch)
     begun = []
-    pixels = type(iterator)._pixels
+    read = type(iterator)._read_picture
 
     def watched(self, j):
         begun.append(j)
-        return pixels(self, j)
+        return read(self, j)
 
-    monkeypatch.setattr(type(iterator), "_pixels", watched)
+    monkeypatch.setattr(type(iterator), "_read_picture", watched)
     readings = [iterator.prefetch([k, k + 1]) for k in range(10)]
     time.sleep(0.1)
     assert len(begun) == 6
@@ -648,3 +649,72 @@ def test_capsules_that_hold_something_else():
         _core.arrow_pixels(*wide, 3, 4, 1)
     with pytest.raises(ValueError, match="PyCapsule"):
         _core.arrow_pixels(array, schema, 3, 4, 3)
+
+
+@pytest.mark.parametrize("keep_aspect_ratio", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_nearest_is_what_pillow_picks(tmp_path, mode, keep_aspect_ratio):
+    random_numbers = np.random.RandomState(4)
+    for n in range(60):
+        height, width = random_numbers.randint(1, 300, 2)
+        size = tuple(int(side) for side in random_numbers.randint(1, 300, 2))
+        if n % 10 == 0:
+            size = (height, width)
+        channels = {"L": 1, "RGB": 3, "RGBA": 4}[mode]
+        values = random_numbers.randint(0, 256, (height, width, channels)).astype(np.uint8)
+        path = tmp_path / f"{n}.png"
+        Image.fromarray(values if channels > 1 else values[:, :, 0]).save(path)
+        color_mode = "grayscale" if mode == "L" else mode.lower()
+        arguments = (color_mode, size, "nearest", keep_aspect_ratio)
+        ours, _, stamp = _pictures.read_pixels(path, *arguments, exif=False)
+        theirs = np.asarray(image.load_img(path, *arguments)).reshape(ours.shape)
+        np.testing.assert_array_equal(ours, theirs)
+        assert stamp == (path.stat().st_size, path.stat().st_mtime_ns)
+
+
+def test_read_file(tmp_path):
+    path = tmp_path / "bytes ü"
+    for size in (0, 1, 5000, 3 << 20):
+        content = np.random.RandomState(size).bytes(size)
+        path.write_bytes(content)
+        facts = (size, path.stat().st_mtime_ns)
+        for way in (path, str(path), os.fsencode(path)):
+            assert _core.read_file(way, size) == (content, *facts)
+        assert size == 0 or _core.read_file(path, size - 1) == (None, *facts)
+    with pytest.raises(FileNotFoundError) as error:
+        _core.read_file(tmp_path / "none", 10)
+    assert error.value.filename == tmp_path / "none"
+    os.mkfifo(tmp_path / "pipe")
+    for odd in (tmp_path, tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(OSError, match="not a regular file"):
+            _core.read_file(odd, 10)
+    for bad in (3.5, None, "a\0b"):
+        with pytest.raises((TypeError, ValueError)):
+            _core.read_file(bad, 10)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for _ in range(100):
+        _core.read_file(path, 10)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_what_pixels_pick_refuses():
+    src, dst = np.zeros((4, 5, 3), np.uint8), np.zeros((2, 2, 3), np.uint8)
+    places = np.array([0, 3]), np.array([4, 0])
+    _core.pixels_pick(dst, src, *places)
+    for bad, words in (
+        ((dst.astype(float), src, *places), "dst"),
+        ((dst[:, ::2], src, *places), "dst"),
+        ((dst[:, :, :2], src, *places), "dst"),
+        ((dst, src.astype(float), *places), "src"),
+        ((dst, src[0], *places), "src"),
+        ((dst, src[:, :, ::-1], *places), "src"),
+        ((dst, src[::-1], *places), "src"),
+        ((dst, src[:, ::-1], *places), "src"),
+        ((dst, src, np.array([0, 4]), places[1]), "rows"),
+        ((dst, src, np.array([-1, 0]), places[1]), "rows"),
+        ((dst, src, places[0], np.array([0, 5])), "cols"),
+        ((dst, src, places[0], np.array([0, 1, 2])), "cols"),
+        ((dst, src, places[0].astype(np.int32), places[1]), "rows"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            _core.pixels_pick(*bad)

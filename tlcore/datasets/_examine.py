@@ -70,7 +70,7 @@ def examine(path: str, look: Look) -> Facts:
     facts = Facts()
     name, content = repr(path), None
     try:
-        name, content = _pictures._read_bytes(path)
+        name, content, _ = _pictures._read_bytes(path)
         facts.content = hashlib.sha256(content).digest() if content else None
         with _pictures._named(name):
             source = _decoding.opened(content)

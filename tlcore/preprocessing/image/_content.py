@@ -112,7 +112,7 @@ def _look(path: str) -> _Seen:
 def _digest(path: str) -> bytes:
     """SHA-256 of the file, remembered if no change of it could escape `stat`."""
     before = _look(path)
-    _, content = _read_bytes(path)
+    content = _read_bytes(path)[1]
     digest = hashlib.sha256(content).digest()
     settled = time.time_ns() - max(before.modified, before.changed) > _SETTLED_NS
     if settled and _look(path) == before:

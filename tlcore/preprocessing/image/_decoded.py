@@ -35,18 +35,19 @@ class DecodedPictures:
         self.nbytes = 0
         self._budget: int | None = None
         self._entries: dict[str, tuple[Hashable, NDArray[Any]]] = {}
-        self._slabs = Slabs()
         with _lock:
             _stores[:] = [one for one in _stores if one() is not None] + [weakref.ref(self)]
 
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, path: str) -> bool:
+        return path in self._entries
+
     def get(self, path: str, stamp: Hashable) -> NDArray[Any] | None:
         """The pixels kept under this very stamp, not writeable, or None."""
-        with _lock:
-            entry = self._entries.get(path)
-            return entry[1] if entry is not None and entry[0] == stamp else None
+        entry = self._entries.get(path)
+        return entry[1] if entry is not None and entry[0] == stamp else None
 
     def drop(self, path: str) -> None:
         """Keep this picture no longer."""
@@ -54,7 +55,7 @@ class DecodedPictures:
             self._drop(path)
 
     def keep(self, path: str, stamp: Hashable, pixels: NDArray[Any]) -> None:
-        """Keep a copy, if there is room."""
+        """Keep these, or a copy if they are a view, where there is room for it."""
         size = pixels.nbytes + _ENTRY_BYTES
         with _lock:
             self._drop(path)
@@ -62,16 +63,16 @@ class DecodedPictures:
                 self._budget = store_budget()
             if _taken() + size > self._budget:
                 return
-            try:
-                copy = self._slabs.take(pixels.nbytes)
-            except MemoryError:
-                return
             self.nbytes += size
-        copy = copy.view(pixels.dtype).reshape(pixels.shape)
-        _pack(copy, pixels)
+        try:
+            kept = _owned(pixels)
+        except MemoryError:
+            with _lock:
+                self.nbytes -= size
+            return
         with _lock:
             self._drop(path)  # another thread has kept it meanwhile
-            self._entries[path] = (stamp, copy)
+            self._entries[path] = (stamp, kept)
 
     def _drop(self, path: str) -> None:
         entry = self._entries.pop(path, None)
@@ -79,39 +80,19 @@ class DecodedPictures:
             self.nbytes -= entry[1].nbytes + _ENTRY_BYTES
 
 
-class Slabs:
-    """Memory for pictures in large pieces, which the operating system gives as huge pages.
-
-    Pages of the ordinary size would cost a picture half of what decoding it costs. A piece goes
-    when the last picture in it has gone. Calls must not overlap; DecodedPictures' lock sees to it.
-    """
-
-    # NumPy asks for huge pages from 4 MiB on.
-    SIZE = 8 << 20
-
-    def __init__(self) -> None:
-        self._free = np.empty(0, np.uint8)
-
-    def take(self, size: int) -> NDArray[np.uint8]:
-        """So many bytes, 64-byte aligned within their piece."""
-        if size > self.SIZE // 4:
-            return np.empty(size, np.uint8)
-        whole = -(-size // 64) * 64
-        if len(self._free) < whole:
-            self._free = np.empty(self.SIZE, np.uint8)
-        taken, self._free = self._free[:size], self._free[whole:]
-        return taken
-
-
 def _taken() -> int:
     """Bytes in all stores."""
     return sum(store.nbytes for store in (one() for one in _stores) if store is not None)
 
 
-def _pack(copy: NDArray[Any], pixels: NDArray[Any]) -> None:
-    """Without gaps between the pixels."""
-    if pixels.dtype == np.uint8:
-        _core.pixels_pack(copy, pixels)
-    else:
-        copy[:] = pixels
-    copy.flags.writeable = False
+def _owned(pixels: NDArray[Any]) -> NDArray[Any]:
+    """The array itself if its memory is its own, else a copy without gaps; not writeable."""
+    if not (pixels.flags.owndata and pixels.flags.c_contiguous):
+        copy = np.empty(pixels.shape, pixels.dtype)
+        if pixels.dtype == np.uint8:
+            _core.pixels_pack(copy, pixels)
+        else:
+            copy[:] = pixels
+        pixels = copy
+    pixels.flags.writeable = False
+    return pixels

@@ -14,6 +14,8 @@ import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tlcore.preprocessing.image import _headers
@@ -51,11 +53,18 @@ class Refused(ValueError):
     """A picture that would take too much; the message says what and how the limit is raised."""
 
 
-def max_pixels() -> int | None:
-    """Pixels that a picture may have; None for any number."""
+@lru_cache(maxsize=1)
+def _pillow() -> ModuleType:
+    """PIL.Image, for functions that are called several times a picture."""
     from PIL import Image
 
-    return Image.MAX_IMAGE_PIXELS
+    return Image
+
+
+def max_pixels() -> int | None:
+    """Pixels that a picture may have; None for any number."""
+    limit: int | None = _pillow().MAX_IMAGE_PIXELS
+    return limit
 
 
 def max_bytes() -> int | None:
@@ -77,7 +86,7 @@ def opened(content: bytes) -> ImageFile:
     limit = max_pixels()
     scans = 1 if limit is None else _check_header(kind, content)
     try:
-        img: ImageFile = _reader(kind)(io.BytesIO(content))
+        img: ImageFile = _readers()[kind](io.BytesIO(content))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # A damaged GIF, in which Pillow finds another first frame than gif_size does.
         raise Refused(f"has more than the {limit} pixels that are read") from error
@@ -121,8 +130,9 @@ def _format_of(start: bytes) -> str | None:
     return None
 
 
-def _reader(kind: str) -> Any:
-    """Pillow's class for a format.
+@lru_cache(maxsize=1)
+def _readers() -> dict[str, Any]:
+    """Pillow's classes for the formats.
 
     Not its `open`, which warns and lets other formats in, nor its factory for JPEG, which walks
     through the further pictures of an MPO file: the first is an ordinary JPEG.
@@ -145,7 +155,7 @@ def _reader(kind: str) -> Any:
         "PPM": PpmImagePlugin.PpmImageFile,
         "TIFF": TiffImagePlugin.TiffImageFile,
         "WebP": WebPImagePlugin.WebPImageFile,
-    }[kind]
+    }
 
 
 def _check_header(kind: str, content: bytes) -> int:

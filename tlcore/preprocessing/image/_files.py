@@ -13,11 +13,11 @@ from tlcore.preprocessing.image._decoded import DecodedPictures
 from tlcore.preprocessing.image._iterator import PictureIterator
 from tlcore.preprocessing.image._pictures import (
     COLOR_MODES,
+    Stamp,
     check_color_mode,
     check_interpolation,
     check_target_size,
-    image_pixels,
-    read_img,
+    read_pixels,
     unreadable,
 )
 from tlcore.preprocessing.image._remarks import Remarks, remarks_on
@@ -194,7 +194,7 @@ class FilesIterator(PictureIterator):
         found: list[Hashable] = []
         for j, transform in zip(draw.indices, draw.transform_keys(), strict=True):
             path = os.path.abspath(self._filepaths[j])
-            found.append((path, self._stamp(path), arithmetic, transform))
+            found.append((path, self._state(*self._stamp(path)), arithmetic, transform))
         return found
 
     def content_keys(self, indices: ArrayLike | Draw) -> list[bytes] | None:
@@ -223,8 +223,12 @@ class FilesIterator(PictureIterator):
         return super()._batch(draw, x)
 
     def _pixels(self, j: int) -> NDArray[Any]:
+        return self._read_picture(j)[0]
+
+    def _read_picture(self, j: int) -> tuple[NDArray[Any], Stamp]:
+        """Picture `j` as its file holds it, and which state of the file that was."""
         path = self._filepaths[j]
-        img, found = read_img(
+        pixels, found, stamp = read_pixels(
             path,
             self.color_mode,
             self.target_size,
@@ -233,31 +237,32 @@ class FilesIterator(PictureIterator):
             exif=self.exif,
         )
         self._remarks.add(j, remarks_on(path, found, self.color_mode, self.exif))
-        with img:
-            return image_pixels(img)
+        return pixels, stamp
 
     def _held_pixels(self, j: int, keep: bool) -> NDArray[Any]:
         keep = keep and self.keep_decoded
-        if not keep and not len(self._decoded):
-            return self._pixels(j)
         path = self._filepaths[j]
-        stamp = self._stamp(path)
-        pixels = self._decoded.get(path, stamp)
+        pixels = None
+        if path in self._decoded:
+            pixels = self._decoded.get(path, self._state(*self._stamp(path)))
+            if not keep:
+                self._decoded.drop(path)
         if pixels is None:
-            pixels = self._pixels(j)
+            pixels, stamp = self._read_picture(j)
             if keep:
-                self._decoded.keep(path, stamp, pixels)
-        if not keep:
-            self._decoded.drop(path)
+                self._decoded.keep(path, self._state(*stamp), pixels)
         return pixels
 
-    def _stamp(self, path: str) -> Hashable:
-        """What changes whenever the pixels that are read from a file may."""
+    def _stamp(self, path: str) -> Stamp:
         try:
             status = os.stat(path)
         except OSError as error:
             raise unreadable(repr(path), error) from error
-        return status.st_size, status.st_mtime_ns, self._reading
+        return status.st_size, status.st_mtime_ns
+
+    def _state(self, size: int, modified: int) -> Hashable:
+        """What changes whenever the pixels that are read from a file may."""
+        return size, modified, self._reading
 
     @property
     def _reading(self) -> tuple[Hashable, ...]:

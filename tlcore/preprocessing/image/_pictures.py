@@ -6,12 +6,12 @@ here is that each failure is one sentence that names the file.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
-import stat
+import sys
 import warnings
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 PicturePath: TypeAlias = "str | bytes | os.PathLike[str]"
+Stamp: TypeAlias = tuple[int, int]  # size in bytes, time of change in ns
 
+_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}  # by Pillow's modes of 8 bits
 COLOR_MODES = {"grayscale": 1, "rgb": 3, "rgba": 4}
 # Pillow's names for what makes a picture of EXIF orientation 2, 3, ... upright.
 _UPRIGHT = (
@@ -121,47 +123,107 @@ def load_img(
     OSError (truncated or damaged) or ValueError (beyond a limit, or a bad argument), naming the
     file.
     """
-    return read_img(path, color_mode, target_size, interpolation, keep_aspect_ratio, exif=exif)[0]
+    check_color_mode(color_mode)
+    check_interpolation(interpolation)
+    size = None if target_size is None else check_target_size(target_size)
+    with _read(path, color_mode, exif) as (img, _, _, name):
+        return _resized(img, name, size, interpolation, keep_aspect_ratio)
 
 
-def read_img(
-    path: PicturePath | io.BytesIO,
+def read_pixels(
+    path: PicturePath,
     color_mode: str,
-    target_size: Sequence[int] | None,
+    target_size: tuple[int, int],
     interpolation: str,
     keep_aspect_ratio: bool,
     *,
     exif: bool,
-) -> tuple[Image.Image, Found]:
-    """`load_img`, and what the file holds."""
-    from PIL import Image
+) -> tuple[NDArray[Any], Found, Stamp]:
+    """The pixels of `load_img` (height, width, channels), what the file holds, and its stamp.
 
-    check_color_mode(color_mode)
-    check_interpolation(interpolation)
-    size = None if target_size is None else check_target_size(target_size)
-    name, content = _read_bytes(path)
+    What `interpolation="nearest"` picks is picked in C, from where Pillow would pick it.
+    """
+    with _read(path, color_mode, exif) as (img, found, stamp, name):
+        if interpolation == "nearest" and img.mode in _CHANNELS:
+            return _nearest(img, target_size, keep_aspect_ratio), found, stamp
+        resized = _resized(img, name, target_size, interpolation, keep_aspect_ratio)
+        return image_pixels(resized), found, stamp
+
+
+@contextmanager
+def _read(
+    path: PicturePath | io.BytesIO, color_mode: str, exif: bool
+) -> Iterator[tuple[Image.Image, Found, Stamp, str]]:
+    """A decoded picture, what its file holds, its stamp and its name, for messages.
+
+    Its memory is accounted as long as this lasts.
+    """
+    name, content, stamp = _read_bytes(path)
     with _named(name):
         source = opened(content)
-    del content  # Pillow lets go of it once an uncompressed picture is decoded
-    with _decoding.room.taken(cost(source)):
-        with _named(name):
+        del content  # Pillow lets go of it once an uncompressed picture is decoded
+        with _decoding.room.taken(cost(source)):
             source.load()  # decoding may be put off, and only here can a failure name the file
             found = _found(source)
             img = _convert(source, color_mode)
-        del source
-        if exif and found.orientation > 1:
-            img = img.transpose(Image.Transpose[_UPRIGHT[found.orientation - 2]])
-        if size is None or img.size == (size[1], size[0]):
-            return img, found
-        resample = Image.Resampling[interpolation.upper()]
-        box = _centre_box(img.size, size) if keep_aspect_ratio else None
-        try:
-            return img.resize((size[1], size[0]), resample, box=box), found
-        except ValueError as error:  # older releases of Pillow do so for 16-bit pictures
-            raise ValueError(
-                f"Picture {name} has Pillow's mode {img.mode!r}, which this release of Pillow does "
-                f"not resize with interpolation={interpolation!r} ({_one_line(error)})."
-            ) from error
+            del source
+            if exif and found.orientation > 1:
+                img = _turned(img, found.orientation)
+            yield img, found, stamp, name
+
+
+def _turned(img: Image.Image, orientation: int) -> Image.Image:
+    from PIL import Image
+
+    return img.transpose(Image.Transpose[_UPRIGHT[orientation - 2]])
+
+
+def _resized(
+    img: Image.Image,
+    name: str,
+    size: tuple[int, int] | None,
+    interpolation: str,
+    keep_aspect_ratio: bool,
+) -> Image.Image:
+    from PIL import Image
+
+    if size is None or img.size == (size[1], size[0]):
+        return img
+    resample = Image.Resampling[interpolation.upper()]
+    box = _centre_box(img.size, size) if keep_aspect_ratio else None
+    try:
+        return img.resize((size[1], size[0]), resample, box=box)
+    except ValueError as error:  # older releases of Pillow do so for 16-bit pictures
+        raise Refused(
+            f"has Pillow's mode {img.mode!r}, which this release of Pillow does not resize with "
+            f"interpolation={interpolation!r} ({_one_line(error)})"
+        ) from error
+
+
+def _nearest(img: Image.Image, size: tuple[int, int], keep_aspect_ratio: bool) -> NDArray[np.uint8]:
+    from tlcore import _core
+
+    pixels = image_pixels(img)
+    height, width, channels = pixels.shape
+    box = _centre_box((width, height), size) if keep_aspect_ratio else (0, 0, width, height)
+    picked = np.empty((*size, channels), np.uint8)
+    rows = _nearest_places(height, size[0], box[1], box[3])
+    cols = _nearest_places(width, size[1], box[0], box[2])
+    _core.pixels_pick(picked, pixels, rows, cols)
+    return picked
+
+
+@lru_cache(maxsize=1024)
+def _nearest_places(length: int, size: int, low: int, high: int) -> NDArray[np.int64]:
+    """Which of `length` places Pillow picks for `size` of them between low and high."""
+    from PIL import Image
+
+    if (size, low, high) == (length, 0, length):
+        return np.arange(length, dtype=np.int64)
+    ruler = Image.fromarray(np.arange(length, dtype=np.int32)[np.newaxis])
+    picked = ruler.resize((size, 1), Image.Resampling.NEAREST, box=(low, 0, high, 1))
+    places: NDArray[np.int64] = np.array(picked, dtype=np.int64)[0]
+    return places
 
 
 @contextmanager
@@ -185,27 +247,26 @@ def _named(name: str) -> Iterator[None]:
         raise OSError(f"Picture {name} is truncated or damaged ({_one_line(error)}).") from error
 
 
-def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes]:
-    """The name for messages, and the whole file: it is open no longer than it takes to read."""
+def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes, Stamp]:
+    """The name for messages, the whole file, and its stamp."""
     if isinstance(path, io.BytesIO):
-        return "<in memory>", path.getvalue()
+        return "<in memory>", path.getvalue(), (0, 0)
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(f"path must be a path or io.BytesIO, not {type(path).__name__}.")
     name = repr(os.fsdecode(path))
+    from tlcore import _core
+
+    limit = max_bytes()
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "it is not a regular file")
-            limit = max_bytes()
-            if limit is not None and found.st_size > limit:
-                raise ValueError(
-                    f"Picture {name} is a file of {found.st_size} bytes, and at most {limit} are "
-                    "read (raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
-                )
-            return name, file.read(found.st_size)
+        content, *stamp = _core.read_file(path, sys.maxsize if limit is None else limit)
     except OSError as error:
         raise unreadable(name, error) from error
+    if content is None:
+        raise ValueError(
+            f"Picture {name} is a file of {stamp[0]} bytes, and at most {limit} are read (raise "
+            "PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
+        )
+    return name, content, (stamp[0], stamp[1])
 
 
 def unreadable(name: str, error: OSError) -> OSError:
@@ -217,11 +278,6 @@ def unreadable(name: str, error: OSError) -> OSError:
     if isinstance(error, PermissionError):
         return PermissionError(f"No permission to read picture {name}.")
     return OSError(f"Picture {name} cannot be read ({error.strerror}).")
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """A pipe without a writer must not keep the caller waiting."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _found(img: ImageFile) -> Found:
@@ -281,7 +337,7 @@ def image_pixels(img: Image.Image) -> NDArray[Any]:
     """
     from tlcore import _core
 
-    channels = {"L": 1, "RGB": 3, "RGBA": 4}.get(img.mode)
+    channels = _CHANNELS.get(img.mode)
     if channels is not None and hasattr(img, "__arrow_c_array__"):
         try:
             return _core.arrow_pixels(*img.__arrow_c_array__(), img.height, img.width, channels)

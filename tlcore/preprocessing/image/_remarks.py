@@ -6,6 +6,7 @@ Threads of the crew find it, the thread that takes the pictures says it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from tlcore.utils.notes import note
@@ -34,10 +35,15 @@ _FORMATS = {
 }
 
 
-def remarks_on(path: str, found: Found, color_mode: str, exif: bool) -> list[Remark]:
+def remarks_on(path: str, found: Found, color_mode: str, exif: bool) -> tuple[Remark, ...]:
     """What is to be said of a picture that was read in this way."""
+    return _remarks_on(path.rpartition(".")[2].lower(), found, color_mode, exif)
+
+
+@lru_cache(maxsize=256)
+def _remarks_on(extension: str, found: Found, color_mode: str, exif: bool) -> tuple[Remark, ...]:
     remarks: list[Remark] = []
-    if _FORMATS.get(path.rpartition(".")[2].lower(), found.format) != found.format:
+    if _FORMATS.get(extension, found.format) != found.format:
         remarks.append(
             ("format", f"is a {found.format} file and was read as one, its first picture alone")
         )
@@ -70,17 +76,17 @@ def remarks_on(path: str, found: Found, color_mode: str, exif: bool) -> list[Rem
         remarks.append(
             ("cmyk", "is CMYK and was converted without its colour profile, as in Keras")
         )
-    return remarks
+    return tuple(remarks)
 
 
 class Remarks:
     """The remarks on an iterator's pictures that have not been said."""
 
     def __init__(self) -> None:
-        self._found: dict[int, list[Remark]] = {}
+        self._found: dict[int, Sequence[Remark]] = {}
         self._said: set[str] = set()
 
-    def add(self, j: int, remarks: list[Remark]) -> None:
+    def add(self, j: int, remarks: Sequence[Remark]) -> None:
         """Any thread may find something."""
         if any(kind not in self._said for kind, _ in remarks):
             self._found[j] = remarks
