@@ -9,13 +9,16 @@
 
 #include "core/arena.h"
 
-enum { SMALL = 1 << 20 }; /* bytes that are copied once more rather than taking another turn */
+/* Bytes: up to SMALL they are copied once more rather than taking another turn; PIECE are read
+ * in less than a tenth of a second. */
+enum { SMALL = 1 << 20, PIECE = 8 << 20 };
 
 typedef struct open_file {
     int descriptor; /* -1: none */
     size_t size;
     long long modified; /* ns */
     int error;          /* errno, 0 if all went well */
+    bool is_odd;        /* no regular file */
 } open_file;
 
 static void
@@ -30,19 +33,19 @@ open_regular(open_file *file, const char *path)
     }
     if (!S_ISREG(found.st_mode)) {
         file->error = EINVAL;
+        file->is_odd = true;
         return;
     }
     file->size = (size_t)found.st_size;
     file->modified = found.st_mtim.tv_sec * 1000000000LL + found.st_mtim.tv_nsec;
 }
 
-/* How many bytes came; fewer than `size` if the file has become shorter. */
+/* Reads on to `end`, or to where the file ends now; how many bytes there are then. */
 static size_t
-read_all(open_file *file, char *dst)
+read_on(open_file *file, char *dst, size_t done, size_t end)
 {
-    size_t done = 0;
-    while (done < file->size) {
-        const ssize_t some = read(file->descriptor, dst + done, file->size - done);
+    while (done < end) {
+        const ssize_t some = read(file->descriptor, dst + done, end - done);
         if (some < 0 && errno == EINTR) {
             continue;
         }
@@ -58,7 +61,7 @@ read_all(open_file *file, char *dst)
 static PyObject *
 raise_error(const open_file *file, PyObject *path)
 {
-    if (file->error == EINVAL) {
+    if (file->is_odd) {
         PyObject *error =
             PyObject_CallFunction(PyExc_OSError, "is", EINVAL, "it is not a regular file");
         if (error != NULL) {
@@ -69,6 +72,31 @@ raise_error(const open_file *file, PyObject *path)
     }
     errno = file->error;
     return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
+}
+
+/* A large file, a piece at a time, so that Ctrl-C is heard. NULL with an exception. */
+static PyObject *
+read_pieces(open_file *file, PyObject *path)
+{
+    PyObject *content = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)file->size);
+    size_t done = 0;
+    size_t end = 0;
+    if (content == NULL) {
+        return NULL;
+    }
+    char *const dst = PyBytes_AS_STRING(content);
+    while (done == end && end < file->size) {
+        end = file->size - done < PIECE ? file->size : done + PIECE;
+        Py_BEGIN_ALLOW_THREADS
+        done = read_on(file, dst, done, end);
+        Py_END_ALLOW_THREADS
+        if (file->error != 0 || PyErr_CheckSignals() < 0) {
+            Py_DECREF(content);
+            return file->error != 0 ? raise_error(file, path) : NULL;
+        }
+    }
+    (void)_PyBytes_Resize(&content, (Py_ssize_t)done);
+    return content;
 }
 
 /* read_file(path, limit) */
@@ -94,7 +122,7 @@ tl_read_file_method(PyObject *module, PyObject *args)
     if (file.error == 0 && file.size <= SMALL && (long long)file.size <= limit) {
         buffer = tl_alloc(file.size, 1);
         if (buffer != NULL) {
-            done = read_all(&file, buffer);
+            done = read_on(&file, buffer, 0, file.size);
         }
     }
     Py_END_ALLOW_THREADS
@@ -105,19 +133,7 @@ tl_read_file_method(PyObject *module, PyObject *args)
     } else if (buffer != NULL) {
         content = PyBytes_FromStringAndSize(buffer, (Py_ssize_t)done);
     } else {
-        content = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)file.size);
-        if (content != NULL) {
-            char *dst = PyBytes_AS_STRING(content);
-            Py_BEGIN_ALLOW_THREADS
-            done = read_all(&file, dst);
-            Py_END_ALLOW_THREADS
-            if (file.error != 0) {
-                Py_CLEAR(content);
-                raise_error(&file, path);
-            } else {
-                (void)_PyBytes_Resize(&content, (Py_ssize_t)done);
-            }
-        }
+        content = read_pieces(&file, path);
     }
     if (content != NULL) {
         result = Py_BuildValue("NnL", content, (Py_ssize_t)file.size, file.modified);

@@ -161,15 +161,16 @@ def _read(
     name, content, stamp = _read_bytes(path)
     with _named(name):
         source = opened(content)
-        del content  # Pillow lets go of it once an uncompressed picture is decoded
-        with _decoding.room.taken(cost(source)):
+    del content  # Pillow lets go of it once an uncompressed picture is decoded
+    with _decoding.room.taken(cost(source)):
+        with _named(name):
             source.load()  # decoding may be put off, and only here can a failure name the file
             found = _found(source)
             img = _convert(source, color_mode)
-            del source
-            if exif and found.orientation > 1:
-                img = _turned(img, found.orientation)
-            yield img, found, stamp, name
+        del source
+        if exif and found.orientation > 1:
+            img = _turned(img, found.orientation)
+        yield img, found, stamp, name
 
 
 def _turned(img: Image.Image, orientation: int) -> Image.Image:
@@ -194,9 +195,9 @@ def _resized(
     try:
         return img.resize((size[1], size[0]), resample, box=box)
     except ValueError as error:  # older releases of Pillow do so for 16-bit pictures
-        raise Refused(
-            f"has Pillow's mode {img.mode!r}, which this release of Pillow does not resize with "
-            f"interpolation={interpolation!r} ({_one_line(error)})"
+        raise ValueError(
+            f"Picture {name} has Pillow's mode {img.mode!r}, which this release of Pillow does "
+            f"not resize with interpolation={interpolation!r} ({_one_line(error)})."
         ) from error
 
 
