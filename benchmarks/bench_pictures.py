@@ -3,8 +3,9 @@
     python benchmarks/bench_pictures.py --tensorflow PYTHON [--photos FOLDER]
 
 A measurement is three passes over all photos in batches of 32, each with a new iterator, after one
-that is not timed; measurements alternate, figures are medians, and every ratio is one of this run. Pillow decodes with the same number of
-threads and does nothing else. Without --photos, drawn pictures are used.
+that is not timed; measurements alternate, figures are medians, and every ratio is one of this run.
+Pillow decodes with the same number of threads and does nothing else. Without --photos, drawn
+pictures are used.
 """
 
 from __future__ import annotations

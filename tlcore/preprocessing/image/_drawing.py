@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -54,6 +54,50 @@ def draw_transform(
     }
 
 
+def draw_transforms(
+    generator: ImageDataGenerator, rng: np.random.RandomState, img_shape: Sequence[int], count: int
+) -> list[dict[str, Any]]:
+    """The next `count` transforms from `rng`."""
+    shifts = generator.height_shift_range, generator.width_shift_range
+    source: Any = rng
+    if all(isinstance(limit, float) or not limit for limit in shifts):
+        source = _Numbers(rng.random_sample(_numbers_a_picture(generator) * count))
+    return [draw_transform(generator, source, img_shape) for _ in range(count)]
+
+
+def _numbers_a_picture(generator: ImageDataGenerator) -> int:
+    """How many numbers `draw_transform` takes where shifts are fractions."""
+    return (
+        bool(generator.rotation_range)
+        + bool(generator.height_shift_range)
+        + bool(generator.width_shift_range)
+        + bool(generator.shear_range)
+        + 2 * (tuple(generator.zoom_range) != (1, 1))
+        + 2
+        + (generator.channel_shift_range != 0)
+        + (generator.brightness_range is not None)
+    )
+
+
+class _Numbers:
+    """What a RandomState draws, from numbers that it has drawn all at once: ten times as fast."""
+
+    def __init__(self, numbers: NDArray[np.float64]) -> None:
+        left: Iterator[float] = iter(numbers.tolist())
+        self._next: Callable[[], float] = left.__next__
+
+    def random_sample(self) -> float:
+        return self._next()
+
+    def uniform(self, low: float, high: float, size: int | None = None) -> Any:
+        if size is None:
+            return low + (high - low) * self._next()
+        return [low + (high - low) * self._next() for _ in range(size)]
+
+    def choice(self, a: float) -> float:
+        raise ValueError(f"{a} is no number of choices")
+
+
 def _draw_shift(rng: Any, limit: Any, size: int) -> Any:
     """Pixels to shift by along an axis of this size."""
     if not limit:
@@ -64,7 +108,7 @@ def _draw_shift(rng: Any, limit: Any, size: int) -> Any:
         shift *= rng.choice([-1, 1])
     except ValueError:
         shift = rng.uniform(-limit, limit)
-    if np.max(limit) < 1:
+    if (limit if isinstance(limit, float) else np.max(limit)) < 1:
         shift *= size
     return shift
 

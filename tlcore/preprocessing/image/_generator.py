@@ -12,7 +12,7 @@ import numpy as np
 from tlcore.preprocessing.image._arrays import NumpyArrayIterator
 from tlcore.preprocessing.image._dataframe import DataFrameIterator, supported_class_mode
 from tlcore.preprocessing.image._directory import DirectoryIterator
-from tlcore.preprocessing.image._drawing import draw_transform, fit_generator
+from tlcore.preprocessing.image._drawing import draw_transform, draw_transforms, fit_generator
 from tlcore.preprocessing.image._generator_arguments import (
     check_brightness,
     check_number,
@@ -29,7 +29,7 @@ from tlcore.preprocessing.image._transformations import (
     check_order,
     flip_axis,
 )
-from tlcore.preprocessing.image._transforming import changing, warn_unfitted
+from tlcore.preprocessing.image._transforming import changes_of, warn_unfitted
 from tlcore.training._checks import whole
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ class ImageDataGenerator:
             return []
         if self._has_own("get_random_transform"):
             return [self._drawn_by_user(rng, img_shape) for _ in range(count)]
-        return [self._draw_transform(rng, img_shape) for _ in range(count)]
+        return list(draw_transforms(self, rng, img_shape, count))
 
     def apply_transform(self, x: Any, transform_parameters: Mapping[str, Any]) -> Any:
         """One picture (3 dimensions) transformed as `get_random_transform` says; same shape.
@@ -337,7 +337,8 @@ class ImageDataGenerator:
         if x.dtype == np.float32 and x.ndim == 3 and x.size and self.interpolation_order <= 1:
             if brightness is not None:
                 check_channels(x, channel)
-            arguments = changing(transform_parameters, x.shape[row], x.shape[col], self._moving)
+            size = x.shape[row], x.shape[col]
+            (arguments,) = changes_of([transform_parameters], *size, self._moving)
             return changed(x, channel, **arguments) if arguments else x
         x = apply_affine_transform(
             x,

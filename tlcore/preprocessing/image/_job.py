@@ -44,6 +44,8 @@ class PicturesJob:
         self._transformer = Transformer(
             self._iterator.image_data_generator, self._iterator._arithmetic_dtype
         )
+        transforms = None if self._raw else self._draw.transforms
+        self._changes = self._transformer.prepare(transforms or (), *self._shape[1:3])
         self._dst = np.empty(self._shape, dtype=self._dtype)
         self._made: list[NDArray[Any] | Exception | None] = [None] * size
         self._stopped = False
@@ -75,11 +77,12 @@ class PicturesJob:
 
     def _finish(self, row: int, pixels: NDArray[Any]) -> None:
         dst, transform = self._dst[row], self._draw.transform(row)
+        changes = self._changes[row] if self._changes else None
         if self._raw or self._dtype != np.uint8:
-            self._transformer.apply(dst, pixels, transform)
+            self._transformer.apply(dst, pixels, transform, changes)
             return
         x = np.empty(dst.shape, np.float32)  # Keras computes in it
-        self._transformer.apply(x, pixels, transform)
+        self._transformer.apply(x, pixels, transform, changes)
         dst[...] = x
 
     def finish(self) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from tlcore import _core
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -58,46 +58,44 @@ def transform_matrix_offset_center(matrix: ArrayLike, x: float, y: float) -> NDA
     there, back = np.eye(3), np.eye(3)
     there[:2, 2] = float(x) / 2 - 0.5, float(y) / 2 - 0.5
     back[:2, 2] = -there[:2, 2]
-    centered: NDArray[Any] = np.dot(np.dot(there, matrix), back)
+    centered: NDArray[Any] = there @ np.asarray(matrix) @ back
     return centered
 
 
-def affine_matrix(
-    theta: float,
-    tx: float,
-    ty: float,
-    shear: float,
-    zx: float,
-    zy: float,
-    height: int,
-    width: int,
-    swapped: bool = True,
-) -> Matrix | None:
-    """Where pixel (i, j) of the result lies in the source, None if nowhere else.
+def affine_matrices(
+    transforms: Sequence[Mapping[str, Any]], height: int, width: int, swapped: bool = True
+) -> list[Matrix | None]:
+    """For each transform where pixel (i, j) of the result lies in the source, None if nowhere else.
 
     Row m[0] i + m[1] j + m[2] and column m[3] i + m[4] j + m[5]. `swapped`: rows come before
     columns in the array, while Keras's matrices mean x, y.
     """
-    # NumPy's products, so that the last bit is Keras's as well.
-    parts = []
-    if theta != 0:
-        angle = np.deg2rad(theta)
-        cos, sin = np.cos(angle), np.sin(angle)
-        parts.append(np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]))
-    if tx != 0 or ty != 0:
-        parts.append(np.array([[1, 0, tx], [0, 1, ty], [0, 0, 1]]))
-    if shear != 0:
-        angle = np.deg2rad(shear)
-        parts.append(np.array([[1, -np.sin(angle), 0], [0, np.cos(angle), 0], [0, 0, 1]]))
-    if zx != 1 or zy != 1:
-        parts.append(np.array([[zx, 0, 0], [0, zy, 0], [0, 0, 1]]))
-    if not parts:
-        return None
-    matrix = parts[0]
-    for part in parts[1:]:
-        matrix = np.dot(matrix, part)
-    (a, b, c), (d, e, f), _ = transform_matrix_offset_center(matrix, height, width).tolist()
-    return (e, d, f, b, a, c) if swapped else (a, b, c, d, e, f)
+    defaults = {"theta": 0, "tx": 0, "ty": 0, "shear": 0, "zx": 1, "zy": 1}
+    given = {
+        name: np.array([t.get(name, default) for t in transforms], np.float64)
+        for name, default in defaults.items()
+    }
+    moves = np.any([given[name] != default for name, default in defaults.items()], axis=0)
+    if not moves.any():
+        return [None] * len(transforms)
+    # NumPy's products, so that the last bit is Keras's as well. A product with a part that is off,
+    # and so the identity, changes nothing.
+    theta, shear = np.deg2rad(given["theta"]), np.deg2rad(given["shear"])
+    rotation, shift, shearing, zoom = (
+        np.tile(np.eye(3), (len(transforms), 1, 1)) for _ in range(4)
+    )
+    rotation[:, 0, 0] = rotation[:, 1, 1] = np.cos(theta)
+    rotation[:, 1, 0] = np.sin(theta)
+    rotation[:, 0, 1] = -rotation[:, 1, 0]
+    shift[:, 0, 2], shift[:, 1, 2] = given["tx"], given["ty"]
+    shearing[:, 0, 1], shearing[:, 1, 1] = -np.sin(shear), np.cos(shear)
+    zoom[:, 0, 0], zoom[:, 1, 1] = given["zx"], given["zy"]
+    products = transform_matrix_offset_center(rotation @ shift @ shearing @ zoom, height, width)
+    found: list[Matrix | None] = []
+    for moved, ((a, b, c), (d, e, f), _) in zip(moves, products.tolist(), strict=True):
+        matrix = (e, d, f, b, a, c) if swapped else (a, b, c, d, e, f)
+        found.append(matrix if moved else None)
+    return found
 
 
 def changed(x: NDArray[Any], channel_axis: int, **arguments: Any) -> NDArray[Any]:
@@ -151,7 +149,8 @@ def apply_affine_transform(
     check_fill_mode(fill_mode)
     order = check_order("order", order)
     height, width = x.shape[row_axis], x.shape[col_axis]
-    matrix = affine_matrix(theta, tx, ty, shear, zx, zy, height, width, col_axis > row_axis)
+    transform = {"theta": theta, "tx": tx, "ty": ty, "shear": shear, "zx": zx, "zy": zy}
+    (matrix,) = affine_matrices([transform], height, width, col_axis > row_axis)
     if matrix is None:
         return x
     dtype = x.dtype

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tlcore import _core
 from tlcore.preprocessing.image._arithmetic import own_preprocessing
-from tlcore.preprocessing.image._transformations import affine_matrix
+from tlcore.preprocessing.image._transformations import affine_matrices
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import DTypeLike, NDArray
 
     from tlcore.preprocessing.image._generator import ImageDataGenerator
+
+# Arguments of `_core.transform_picture`.
+Changes: TypeAlias = dict[str, Any]
 
 
 class Transformer:
@@ -65,8 +68,20 @@ class Transformer:
             and self._dtype == np.float32
         )
 
+    def prepare(
+        self, transforms: Sequence[Mapping[str, Any]], height: int, width: int
+    ) -> list[Changes] | list[None]:
+        """For `apply`, what C is told for each transform of pictures of this size."""
+        if not self.runs_in_c:
+            return [None] * len(transforms)
+        return changes_of(transforms, height, width, self._moving)
+
     def apply(
-        self, dst: NDArray[Any], src: NDArray[Any], transform: Mapping[str, Any] | None = None
+        self,
+        dst: NDArray[Any],
+        src: NDArray[Any],
+        transform: Mapping[str, Any] | None = None,
+        changes: Changes | None = None,
     ) -> None:
         """`dst` = `src` (height, width, channels), transformed and standardised.
 
@@ -76,6 +91,7 @@ class Transformer:
             src: uint8, also with gaps between its pixels as `image_pixels` shows them, or float32;
                 other types are converted first.
             transform: what `get_random_transform` returned; None to standardise alone.
+            changes: what `prepare` made of it; made here if it is left out.
         """
         if dst.dtype == np.uint8:
             _core.transform_picture(dst, src, **flipping(transform or {}))
@@ -91,8 +107,9 @@ class Transformer:
             return
         arguments = self._standardize
         if transform is not None:
-            changes = changing(transform, src.shape[0], src.shape[1], self._moving)
-            arguments = {**changes, **arguments}
+            if changes is None:
+                (changes,) = self.prepare([transform], *src.shape[:2])
+            arguments = {**(changes or {}), **arguments}
         if src.dtype not in (np.uint8, np.float32):
             src = src.astype(np.float32)
         out = dst if dst.dtype == np.float32 else np.empty(dst.shape, np.float32)
@@ -101,9 +118,9 @@ class Transformer:
             dst[...] = out
 
 
-def flipping(transform: Mapping[str, Any]) -> dict[str, Any]:
+def flipping(transform: Mapping[str, Any]) -> Changes:
     """The arguments of `_core.transform_picture` for the flips of a transform."""
-    flips = {}
+    flips: Changes = {}
     if transform.get("flip_horizontal", False):
         flips["flip_cols"] = True
     if transform.get("flip_vertical", False):
@@ -111,28 +128,22 @@ def flipping(transform: Mapping[str, Any]) -> dict[str, Any]:
     return flips
 
 
-def changing(
-    transform: Mapping[str, Any], height: int, width: int, moving: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The arguments for a transform; `moving` holds order, fill_mode and cval."""
-    arguments: dict[str, Any] = flipping(transform)
-    matrix = affine_matrix(
-        transform.get("theta", 0),
-        transform.get("tx", 0),
-        transform.get("ty", 0),
-        transform.get("shear", 0),
-        transform.get("zx", 1),
-        transform.get("zy", 1),
-        height,
-        width,
-    )
-    if matrix is not None:
-        arguments.update(moving, matrix=matrix)
-    if transform.get("channel_shift_intensity") is not None:
-        arguments["channel_shift"] = transform["channel_shift_intensity"]
-    if transform.get("brightness") is not None:
-        arguments["brightness"] = transform["brightness"]
-    return arguments
+def changes_of(
+    transforms: Sequence[Mapping[str, Any]], height: int, width: int, moving: Mapping[str, Any]
+) -> list[Changes]:
+    """The arguments for each transform; `moving` holds order, fill_mode and cval."""
+    found = []
+    matrices = affine_matrices(transforms, height, width)
+    for transform, matrix in zip(transforms, matrices, strict=True):
+        arguments = flipping(transform)
+        if matrix is not None:
+            arguments.update(moving, matrix=matrix)
+        if transform.get("channel_shift_intensity") is not None:
+            arguments["channel_shift"] = transform["channel_shift_intensity"]
+        if transform.get("brightness") is not None:
+            arguments["brightness"] = transform["brightness"]
+        found.append(arguments)
+    return found
 
 
 def standardizing(generator: ImageDataGenerator) -> dict[str, Any] | None:
