@@ -56,23 +56,20 @@ class DecodedPictures:
 
     def keep(self, path: str, stamp: Hashable, pixels: NDArray[Any]) -> None:
         """Keep these, or a copy if they are a view, where there is room for it."""
+        if self._budget is None:
+            self._budget = store_budget()
         size = pixels.nbytes + _ENTRY_BYTES
-        with _lock:
-            self._drop(path)
-            if self._budget is None:
-                self._budget = store_budget()
-            if _taken() + size > self._budget:
-                return
-            self.nbytes += size
+        if _taken() + size > self._budget and path not in self._entries:
+            return  # before a copy is made in vain
         try:
             kept = _owned(pixels)
         except MemoryError:
-            with _lock:
-                self.nbytes -= size
             return
         with _lock:
-            self._drop(path)  # another thread has kept it meanwhile
-            self._entries[path] = (stamp, kept)
+            self._drop(path)
+            if _taken() + size <= self._budget:
+                self._entries[path] = (stamp, kept)
+                self.nbytes += size
 
     def _drop(self, path: str) -> None:
         entry = self._entries.pop(path, None)

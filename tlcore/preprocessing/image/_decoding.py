@@ -13,7 +13,7 @@ import struct
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -245,6 +245,7 @@ def _tiff_bits(img: ImageFile) -> int:
 
 # Pictures so small that more threads than anybody has could decode them at once do not wait.
 _CROWD = 512
+_UNCOUNTED = nullcontext()
 
 
 class _Place:
@@ -262,16 +263,18 @@ class _Room:
         self._places: weakref.WeakSet[_Place] = weakref.WeakSet()
         self._changed = threading.Condition()
 
-    @contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """Wait until `size` more bytes are below the limit, and count them meanwhile."""
+    def taken(self, size: int) -> AbstractContextManager[None]:
+        """A context in which `size` more bytes are counted; they wait until there is room."""
         limit = max_bytes()
         if limit is None or size * _CROWD <= limit:
-            yield
-            return
+            return _UNCOUNTED
+        return self._counted(size, limit)
+
+    @contextmanager
+    def _counted(self, size: int, limit: int) -> Iterator[None]:
         place = _Place(size)
         with self._changed:
-            while limit is not None and self._places and self._total() + size > limit:
+            while self._places and self._total() + size > limit:
                 self._changed.wait(1.0)
             self._places.add(place)
         try:

@@ -10,10 +10,9 @@ import io
 import os
 import sys
 import warnings
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from tlcore.preprocessing.image._decoding import FORMATS, Refused, cost, max_byt
 from tlcore.saving._files import put
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
     from PIL import Image
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 PicturePath: TypeAlias = "str | bytes | os.PathLike[str]"
 Stamp: TypeAlias = tuple[int, int]  # size in bytes, time of change in ns
+Pixels = TypeVar("Pixels")
 
 _CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}  # by Pillow's modes of 8 bits
 COLOR_MODES = {"grayscale": 1, "rgb": 3, "rgba": 4}
@@ -126,8 +126,11 @@ def load_img(
     check_color_mode(color_mode)
     check_interpolation(interpolation)
     size = None if target_size is None else check_target_size(target_size)
-    with _read(path, color_mode, exif) as (img, _, _, name):
+
+    def finish(img: Image.Image, name: str) -> Image.Image:
         return _resized(img, name, size, interpolation, keep_aspect_ratio)
+
+    return _read(path, color_mode, exif, finish)[0]
 
 
 def read_pixels(
@@ -143,21 +146,22 @@ def read_pixels(
 
     What `interpolation="nearest"` picks is picked in C, from where Pillow would pick it.
     """
-    with _read(path, color_mode, exif) as (img, found, stamp, name):
+
+    def finish(img: Image.Image, name: str) -> NDArray[Any]:
         if interpolation == "nearest" and img.mode in _CHANNELS:
-            return _nearest(img, target_size, keep_aspect_ratio), found, stamp
-        resized = _resized(img, name, target_size, interpolation, keep_aspect_ratio)
-        return image_pixels(resized), found, stamp
+            return _nearest(img, target_size, keep_aspect_ratio)
+        return image_pixels(_resized(img, name, target_size, interpolation, keep_aspect_ratio))
+
+    return _read(path, color_mode, exif, finish)
 
 
-@contextmanager
 def _read(
-    path: PicturePath | io.BytesIO, color_mode: str, exif: bool
-) -> Iterator[tuple[Image.Image, Found, Stamp, str]]:
-    """A decoded picture, what its file holds, its stamp and its name, for messages.
-
-    Its memory is accounted as long as this lasts.
-    """
+    path: PicturePath | io.BytesIO,
+    color_mode: str,
+    exif: bool,
+    finish: Callable[[Image.Image, str], Pixels],
+) -> tuple[Pixels, Found, Stamp]:
+    """What `finish` makes of a decoded picture and its name, what its file holds, and its stamp."""
     name, content, stamp = _read_bytes(path)
     with _named(name):
         source = opened(content)
@@ -170,7 +174,7 @@ def _read(
         del source
         if exif and found.orientation > 1:
             img = _turned(img, found.orientation)
-        yield img, found, stamp, name
+        return finish(img, name), found, stamp
 
 
 def _turned(img: Image.Image, orientation: int) -> Image.Image:
@@ -227,25 +231,36 @@ def _nearest_places(length: int, size: int, low: int, high: int) -> NDArray[np.i
     return places
 
 
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Say which file it was, in one sentence, whatever went wrong with its bytes."""
+class _named:
+    """A context that says which file it was, in one sentence, whatever went wrong with its bytes.
+
+    A class: every picture goes through two, and generators cost more.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, MemoryError):
+            _raise_named(self._name, error)
+
+
+def _raise_named(name: str, error: Exception) -> NoReturn:
     from PIL import UnidentifiedImageError
 
-    try:
-        yield
-    except Refused as error:
+    if isinstance(error, Refused):
         raise ValueError(
             f"Picture {name} {error} (raise PIL.Image.MAX_IMAGE_PIXELS if you trust it)."
         ) from None
-    except UnidentifiedImageError as error:
+    if isinstance(error, UnidentifiedImageError):
         raise UnidentifiedImageError(
             f"File {name} is not a picture in one of the formats {', '.join(FORMATS)} ({error})."
         ) from error
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever damaged bytes lead them to
-        raise OSError(f"Picture {name} is truncated or damaged ({_one_line(error)}).") from error
+    # Pillow's readers raise whatever damaged bytes lead them to.
+    raise OSError(f"Picture {name} is truncated or damaged ({_one_line(error)}).") from error
 
 
 def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes, Stamp]:
