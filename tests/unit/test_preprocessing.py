@@ -718,3 +718,17 @@ def test_what_pixels_pick_refuses():
     ):
         with pytest.raises(ValueError, match=words):
             _core.pixels_pick(*bad)
+
+
+def test_names_of_pictures(tmp_path):
+    for name in ("a.png", "b.JPG", "c.txt", "in/d.tiff", "in/e.gif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = sorted(os.path.relpath(path, tmp_path) for path in image.list_pictures(tmp_path))
+    assert found == ["a.png", "b.JPG", "in/d.tiff"]
+    assert len(image.list_pictures(str(tmp_path), ext="png")) == 1
+    assert image.list_pictures(tmp_path / "none") == []
+    assert image.validate_filename(str(tmp_path / "b.JPG"), ("png", "jpg"))
+    assert image.validate_filename(tmp_path / "a.png", "png")
+    assert not image.validate_filename(str(tmp_path / "c.txt"), ("png", "jpg"))
+    assert not image.validate_filename("none.png", ("png", "jpg"))

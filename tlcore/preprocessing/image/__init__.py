@@ -5,6 +5,7 @@ from tlcore.preprocessing.image._dataframe import DataFrameIterator
 from tlcore.preprocessing.image._directory import DirectoryIterator
 from tlcore.preprocessing.image._generator import ImageDataGenerator
 from tlcore.preprocessing.image._iterator import Iterator
+from tlcore.preprocessing.image._names import list_pictures, validate_filename
 from tlcore.preprocessing.image._pictures import array_to_img, img_to_array, load_img, save_img
 from tlcore.preprocessing.image._transformations import (
     apply_affine_transform,
@@ -32,6 +33,7 @@ __all__ = [
     "array_to_img",
     "flip_axis",
     "img_to_array",
+    "list_pictures",
     "load_img",
     "random_brightness",
     "random_channel_shift",
@@ -41,4 +43,5 @@ __all__ = [
     "random_zoom",
     "save_img",
     "transform_matrix_offset_center",
+    "validate_filename",
 ]

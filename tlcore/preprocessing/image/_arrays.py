@@ -66,13 +66,17 @@ class NumpyArrayIterator(PictureIterator):
             x, rest = x
             further = [np.asarray(a) for a in (rest if isinstance(rest, list) else [rest])]
         x = np.asarray(x)
-        for name, value in (
-            *(("a further array of x", a) for a in further),
-            ("y", y),
-            ("sample_weight", sample_weight),
+        # The beginnings are Keras's: programs look for them.
+        for begins, name, value in (
+            *(("All of the arrays in `x`", "a further array of x", a) for a in further),
+            ("`x` (images tensor) and `y` (labels)", "y", y),
+            ("`x` (images tensor) and `sample_weight`", "sample_weight", sample_weight),
         ):
             if value is not None and len(value) != len(x):
-                raise ValueError(f"x holds {len(x)} pictures, but {name} has {len(value)} entries.")
+                raise ValueError(
+                    f"{begins} should have the same length: x holds {len(x)} pictures, but {name} "
+                    f"has {len(value)} entries."
+                )
         y = None if y is None else np.asarray(y)
         weights = None if sample_weight is None else np.asarray(sample_weight)
         if subset is not None:
@@ -181,7 +185,7 @@ def _part(
         and not np.array_equal(np.unique(y[:split]), np.unique(y[split:]))
     ):
         raise ValueError(
-            "The training and validation subsets would hold different classes: shuffle x and y "
-            "together first, or pass ignore_class_split=True."
+            "Training and validation subsets have different number of classes after the split, or "
+            "different classes: shuffle x and y together first, or pass ignore_class_split=True."
         )
     return slice(0, split) if subset == "validation" else slice(split, n)
