@@ -186,3 +186,114 @@ def test_a_subclass_draws_and_transforms_in_its_own_way(folder):
     np.testing.assert_array_equal(ours, plain[:, :, ::-1] + 1)
     one, other = (Own(rotation_range=30).flow_from_directory(folder, **arguments) for _ in range(2))
     np.testing.assert_array_equal(next(one)[0], next(other)[0])
+
+
+def test_own_transforms_are_not_kept(folder):
+    class Erasing(ImageDataGenerator):
+        def apply_transform(self, x, transform_parameters):
+            return super().apply_transform(x, transform_parameters) * 0
+
+    generator = Erasing(rotation_range=20, augment_views=2)
+    iterator = generator.flow_from_directory(folder, target_size=(33, 33))
+    assert iterator.augments and not iterator.keepable
+    assert iterator.keys(iterator.draw_batch(0)) is None
+    assert iterator.content_keys(iterator.draw_batch(0)) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda generator: setattr(generator, "rescale", 0.1),
+        lambda generator: generator.fit(np.full((2, 33, 33, 3), 99.0)),
+        lambda generator: setattr(generator, "samplewise_center", True),
+    ],
+)
+def test_a_generator_that_changes_between_epochs(change):
+    x = np.random.RandomState(0).randint(0, 256, (8, 33, 33, 3)).astype("float32")
+    y = np.eye(2)[np.arange(8) % 2]
+    model = make_model()
+    start = model.get_weights()
+    losses = []
+    for keep in (None, False):
+        generator = ImageDataGenerator(rescale=1 / 255, featurewise_center=True)
+        generator.fit(x)
+
+        class Change(tlcore.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None, generator=generator):
+                change(generator)
+
+        model.set_weights(start)
+        flow_of_arrays = generator.flow(x, y, batch_size=4, seed=1)
+        fitted = model.fit(
+            flow_of_arrays, epochs=3, verbose=0, callbacks=[Change()], keep_features=keep
+        )
+        losses.append(fitted.history["loss"])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("mean", [[123.68, 116.779, 103.939], 5.0])
+def test_a_mean_that_a_program_sets(folder, mean):
+    generator = ImageDataGenerator(featurewise_center=True)
+    generator.mean = mean
+    iterator = generator.flow_from_directory(folder, target_size=(33, 33), shuffle=False)
+    plain = ImageDataGenerator().flow_from_directory(folder, target_size=(33, 33), shuffle=False)
+    np.testing.assert_allclose(next(iterator)[0], next(plain)[0] - mean, rtol=1e-5, atol=1e-4)
+    assert iterator.keepable
+    make_model().fit(iterator, verbose=0)
+
+
+def test_whitening_is_not_kept(folder):
+    generator = ImageDataGenerator(zca_whitening=True, featurewise_center=True)
+    assert not generator.flow_from_directory(folder, target_size=(8, 8)).keepable
+
+
+def test_layers_that_flip_read_each_file_once(folder, monkeypatch):
+    read = []
+    known = FilesIterator._read_picture
+
+    def counted(self, j):
+        read.append(j)
+        return known(self, j)
+
+    monkeypatch.setattr(FilesIterator, "_read_picture", counted)
+    base = tlcore.applications.MobileNetV2((33, 33, 3), 0.35, False, weights=None, pooling="avg")
+    base.trainable = False
+    model = tlcore.Sequential(
+        [layers.RandomFlip("horizontal"), base, layers.Dense(2, activation="softmax")]
+    )
+    model.compile("sgd", "categorical_crossentropy")
+    iterator = flow(folder, {})
+    model.fit(iterator, epochs=4, verbose=0)
+    assert len(read) == N
+    model = tlcore.Sequential(
+        [layers.RandomRotation(0.1), base, layers.Dense(2, activation="softmax")]
+    )
+    model.compile("sgd", "categorical_crossentropy")
+    with pytest.raises(ValueError, match="only flips can be kept"):
+        model.fit(iterator, verbose=0, keep_features=True)
+
+
+def test_a_file_that_goes_is_missed_at_its_turn(folder):
+    trained_batches = []
+    for keep in (None, False):
+        iterator = flow(folder, {}, shuffle=False, batch_size=4)
+        iterator.filepaths[9] += ".gone"
+        model = make_model()
+        done = []
+
+        class Count(tlcore.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None, done=done):
+                done.append(batch)
+
+        with pytest.raises(FileNotFoundError, match="gone"):
+            model.fit(iterator, verbose=0, callbacks=[Count()], keep_features=keep)
+        trained_batches.append(done)
+    assert trained_batches == [[0, 1], [0, 1]]
+
+
+def test_an_iterator_goes_on_after_an_error(folder):
+    iterator = flow(folder, {}, seed=2**32 - 2)
+    next(iterator), next(iterator)
+    for _ in range(3):
+        with pytest.raises(ValueError, match=r"[Ss]eed"):
+            next(iterator)

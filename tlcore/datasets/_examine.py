@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tlcore.preprocessing.image import _decoding, _headers, _pictures
+from tlcore.preprocessing.image._unreadable import is_shortage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,7 +67,10 @@ class Facts:
 
 
 def examine(path: str, look: Look) -> Facts:
-    """Read and decode the file; whatever is wrong with it is a finding. MemoryError alone stops."""
+    """Read and decode the file; whatever is wrong with it is a finding.
+
+    Raises what is the machine's fault: MemoryError, and OSError for too many open files.
+    """
     facts = Facts()
     name, content = repr(path), None
     try:
@@ -78,6 +82,8 @@ def examine(path: str, look: Look) -> Facts:
             source.load()
             _look_at(source, path, content, look, facts)
     except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise
         facts.findings = [_failure(path, name, content, error)]
     return facts
 

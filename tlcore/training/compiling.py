@@ -353,6 +353,11 @@ class Compiling:
         cut = compiled.cut
         worth = bool(compiled.parameters_until(cut))
         if training and compiled.changes:
+            if keep_features is True and worth and not compiled.only_flips:
+                raise ValueError(
+                    "keep_features=True needs pictures that come again, and layers in front of "
+                    "the frozen ones change them anew each time; only flips can be kept."
+                )
             worth = worth and compiled.only_flips
         if source is not None and worth and keep_features is not False:
             if isinstance(source, GeneratorSource) and (keep_features or folder):
@@ -373,6 +378,7 @@ class Compiling:
                 scope = object()
         if source is not None:
             source.scope = scope
+            source.changes = training and bool(compiled.changes)
         disk: FeaturesOnDisk | None = None
         lasts = scope is not None and not (training and compiled.changes)
         if lasts and keep_features is None and _has_contents(source):

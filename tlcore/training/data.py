@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard
 
@@ -36,6 +37,9 @@ class PictureIterator(Protocol):
     augments: bool
     keepable: bool
     what_comes_again: str
+
+    def arithmetic_key(self) -> Hashable: ...
+
     value_range: tuple[float, float] | None
     reader: Mapping[str, Any]
     class_indices: Mapping[str, int] | None
@@ -109,9 +113,14 @@ class _PictureBatch(Batch):
     """A batch of one of tlcore's iterators: pictures stay in their files until they are read."""
 
     def __init__(
-        self, iterator: PictureIterator, draw: Draw, keys: Sequence[Hashable] | None
+        self,
+        iterator: PictureIterator,
+        draw: Draw,
+        keys: Sequence[Hashable] | None,
+        again: bool,
     ) -> None:
         self._iterator = iterator
+        self._again = again
         self._draw = draw
         self._rows: Sequence[int] = ()
         self._future: Any = None
@@ -139,11 +148,9 @@ class _PictureBatch(Batch):
     def _prefetch(self, rows: Sequence[int]) -> Any:
         # All of it is the draw itself, which may also tell how the pictures are saved.
         draw = self._draw if len(rows) == self.size else self._draw.pick(rows)
-        # Where features are kept, a picture that is not transformed is read this once.
-        keep = self.keys is None or draw.transforms is not None
         if self._rule is None:
-            return self._iterator.prefetch(draw, keep=keep)
-        return self._iterator.prefetch_bytes(draw, keep=keep)
+            return self._iterator.prefetch(draw, keep=self._again)
+        return self._iterator.prefetch_bytes(draw, keep=self._again)
 
     def read(self, rows: Sequence[int] | None) -> Array:
         wanted = range(self.size) if rows is None else rows
@@ -172,13 +179,15 @@ class Source(ABC):
 
     `scope` is set by whoever keeps features: None (nothing is kept) means that batches carry no
     keys, `ALWAYS` that a key says for good what a picture is, any other object that it does so
-    only within the call that made the object.
+    only within the call that made the object. `changes`: layers change its pictures in front of
+    what is kept, so that each comes again.
     """
 
     ALWAYS: ClassVar[object] = object()
     reads_ahead: ClassVar[bool] = False
     restarts: ClassVar[bool] = True
     scope: object | None = None
+    changes: bool = False
 
     @property
     @abstractmethod
@@ -339,10 +348,16 @@ class IteratorSource(Source):
     def _batch_of(self, draw: Draw) -> Batch:
         keys: Sequence[Hashable] | None = None
         if self.scope is Source.ALWAYS:
-            keys = self.iterator.keys(draw)
+            # A file that has gone is missed when its batch is read, not one batch before.
+            with suppress(OSError):
+                keys = self.iterator.keys(draw)
         elif self.scope is not None:
-            keys = list(zip(draw.indices.tolist(), draw.transform_keys(), strict=True))
-        return _PictureBatch(self.iterator, draw, self._keys(keys))
+            arithmetic = self.iterator.arithmetic_key()
+            pairs = zip(draw.indices.tolist(), draw.transform_keys(), strict=True)
+            keys = [(*pair, arithmetic) for pair in pairs]
+        # Where features are kept, a picture that comes in one way alone is read this once.
+        again = keys is None or draw.transforms is not None or self.changes
+        return _PictureBatch(self.iterator, draw, self._keys(keys), again)
 
     def end_pass(self) -> None:
         self.iterator.on_epoch_end()

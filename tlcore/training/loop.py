@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import count, product
 from typing import Any, NamedTuple, TypeAlias
 
@@ -88,7 +89,9 @@ class Prefix:
             self._kept.renew(stamp)
             rows = self._kept.missing(batch.keys)
             if rows and self.disk is not None:
-                rows = self.disk.missing(stamp, batch, rows)
+                # What cannot be read is missed when it is read, not while it is looked up.
+                with suppress(OSError, ValueError):
+                    rows = self.disk.missing(stamp, batch, rows)
             batch.begin(rows)
 
     def features(self, batch: Batch) -> FloatArray:

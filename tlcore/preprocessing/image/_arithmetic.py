@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
-
-    from numpy.typing import NDArray
 
     from tlcore.preprocessing.image._generator import ImageDataGenerator
 
@@ -43,27 +42,29 @@ def _standardizes_simply(generator: ImageDataGenerator) -> bool:
 
 
 def standardization_key(generator: ImageDataGenerator | None) -> tuple[Hashable, ...] | None:
-    """All that decides what `standardize` makes of a picture; None where a user's code does."""
+    """All that decides what `standardize` makes of a picture.
+
+    None where a user's code does, and with whitening, whose matrix is too large to look at for
+    every batch.
+    """
     if generator is None:
         return ()
     function = generator.preprocessing_function
     name = own_preprocessing(function)
-    if generator._overridden or (function and name is None):
+    if generator._overridden or generator.zca_whitening or (function and name is None):
         return None
+    featurewise = (
+        np.asarray(generator.mean if generator.featurewise_center else None),
+        np.asarray(generator.std if generator.featurewise_std_normalization else None),
+    )
     return (
         name,
         float(generator.rescale or 1.0),
         type(generator.rescale).__name__,
         bool(generator.samplewise_center),
         bool(generator.samplewise_std_normalization),
-        _digest(generator.mean if generator.featurewise_center else None),
-        _digest(generator.std if generator.featurewise_std_normalization else None),
-        _digest(generator.zca_whitening_matrix if generator.zca_whitening else None),
+        *((a.dtype.str, a.shape, repr(a.tolist())) for a in featurewise),
     )
-
-
-def _digest(array: NDArray[Any] | None) -> bytes | None:
-    return None if array is None else sha256(array.tobytes()).digest()
 
 
 def pixel_rule(generator: ImageDataGenerator | None) -> Rule | None:

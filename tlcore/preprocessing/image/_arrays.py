@@ -147,7 +147,7 @@ class NumpyArrayIterator(PictureIterator):
         """None: `x` may be changed in place at any time, so no key outlives a call."""
         return None
 
-    def _pixels(self, j: int) -> NDArray[Any]:
+    def _held_pixels(self, j: int, keep: bool) -> NDArray[Any]:
         pixels: NDArray[Any] = self.x[j]
         return pixels
 
@@ -155,7 +155,7 @@ class NumpyArrayIterator(PictureIterator):
         if not self._is_known:
             return None
         draw = self._drawn(indices)
-        keys = picture_keys(self.x[draw.indices], repr(self._key_of_arithmetic()))
+        keys = picture_keys(self.x[draw.indices], repr(self.arithmetic_key()))
         return None if keys is None else with_draws(keys, draw)
 
     @property

@@ -189,7 +189,7 @@ class FilesIterator(PictureIterator):
         """
         if not self.keepable:
             return None
-        arithmetic = self._key_of_arithmetic()
+        arithmetic = self.arithmetic_key()
         draw = self._drawn(indices)
         found: list[Hashable] = []
         for j, transform in zip(draw.indices, draw.transform_keys(), strict=True):
@@ -202,7 +202,7 @@ class FilesIterator(PictureIterator):
             return None
         draw = self._drawn(indices)
         paths = [self._filepaths[j] for j in draw.indices]
-        return with_draws(file_keys(paths, (self._reading, self._key_of_arithmetic())), draw)
+        return with_draws(file_keys(paths, (self._reading, self.arithmetic_key())), draw)
 
     def bytes_rule(self) -> Rule | None:
         # Grey pictures may have 16 bits. A subclass with a `load` of its own is asked for that.
@@ -221,9 +221,6 @@ class FilesIterator(PictureIterator):
         if self.class_mode == "input":
             return self._with_targets(draw, x, x.copy())
         return super()._batch(draw, x)
-
-    def _pixels(self, j: int) -> NDArray[Any]:
-        return self._read_picture(j)[0]
 
     def _read_picture(self, j: int) -> tuple[NDArray[Any], Stamp]:
         """Picture `j` as its file holds it, and which state of the file that was."""
@@ -266,7 +263,7 @@ class FilesIterator(PictureIterator):
 
     @property
     def _reading(self) -> tuple[Hashable, ...]:
-        """All that, beside the file, decides on what `_pixels` gives."""
+        """All that, beside the file, decides on the decoded pixels."""
         return (
             self.target_size,
             self.color_mode,

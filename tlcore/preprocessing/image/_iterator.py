@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 import os
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from tlcore.utils.locks import new_rlock
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable
+    from collections.abc import Callable, Generator, Hashable
 
     from numpy.typing import ArrayLike, DTypeLike, NDArray
 
@@ -130,16 +131,25 @@ class Iterator:
 
     def __getitem__(self, i: int) -> Any:
         with self.lock:
-            indices = self._take(i)
-        return self._get_batches_of_transformed_samples(indices)
+            make = self._maker(self._take(i))
+        return make()
 
     def __iter__(self) -> Iterator:
         return self
 
     def __next__(self) -> Any:
         with self.lock:
-            indices = next(self.index_generator)
-        return self._get_batches_of_transformed_samples(indices)
+            try:
+                indices = next(self.index_generator)
+            except BaseException:  # a generator ends with what is raised in it
+                self.index_generator = _indices_of(weakref.ref(self))
+                raise
+            make = self._maker(indices)
+        return make()
+
+    def _maker(self, indices: Indices) -> Callable[[], Any]:
+        """What makes the batch of these samples; all that must happen under the lock is done."""
+        return partial(self._get_batches_of_transformed_samples, indices)
 
     def next(self) -> Any:
         """The next batch; the passes follow each other without end."""
@@ -176,7 +186,7 @@ class PictureIterator(Iterator):
     """An iterator over pictures, with what training needs to read them ahead and keep features.
 
     A batch is `x`, `(x, y)` or `(x, y, sample_weight)`. Subclasses say how a picture is read
-    (`_pixels`) and what the targets are.
+    (`_held_pixels`) and what the targets are.
     """
 
     # Keras's file names hold a random number below this.
@@ -296,9 +306,14 @@ class PictureIterator(Iterator):
         """Whether what is computed from pictures can be kept under `keys` and is found again.
 
         So it is where they are `pure`, where flips are all that is random (two or four versions
-        of each picture), and where `augment_views` limits how many there are.
+        of each picture), and where `augment_views` limits how many there are, unless a subclass
+        transforms them in its own way.
         """
-        return self._is_plain and (not self.augments or self._only_flips or self._views is not None)
+        if not self._is_plain or not self.augments:
+            return self._is_plain
+        generator = self.image_data_generator
+        own = generator is not None and generator._transforms_overridden
+        return self._only_flips or (self._views is not None and not own)
 
     @property
     def _only_flips(self) -> bool:
@@ -324,7 +339,7 @@ class PictureIterator(Iterator):
             self.save_to_dir is None and standardization_key(self.image_data_generator) is not None
         )
 
-    def _key_of_arithmetic(self) -> tuple[Hashable, ...]:
+    def arithmetic_key(self) -> tuple[Hashable, ...]:
         """What of a key tells how pixels become numbers, transforms apart."""
         generator = self.image_data_generator
         key: tuple[Hashable, ...] = (
@@ -335,13 +350,12 @@ class PictureIterator(Iterator):
             key += (generator.interpolation_order, generator.fill_mode, float(generator.cval))
         return key
 
-    def _pixels(self, j: int) -> NDArray[Any]:
-        """Sample `j` as it is stored, (height, width, channels); any thread may ask for it."""
-        raise NotImplementedError
-
     def _held_pixels(self, j: int, keep: bool) -> NDArray[Any]:
-        """`_pixels(j)`, from memory if it was kept; `keep`: it will be wanted again."""
-        return self._pixels(j)
+        """Sample `j` as it is stored, (height, width, channels); any thread may ask for it.
+
+        keep: it will be wanted again.
+        """
+        raise NotImplementedError
 
     def _remark(self, draw: Draw) -> None:
         """Say what is unusual about pictures that have been read, and was not said before."""
@@ -393,9 +407,18 @@ class PictureIterator(Iterator):
             path = os.path.join(os.fspath(self.save_to_dir), name)
             write_picture(path, array_to_img(x, scale=True), self.save_format)
 
+    def _maker(self, indices: Indices) -> Callable[[], Any]:
+        makes = type(self)._get_batches_of_transformed_samples
+        if makes is not PictureIterator._get_batches_of_transformed_samples:
+            return super()._maker(indices)
+        return partial(self._made, self._draw(indices))
+
     def _get_batches_of_transformed_samples(self, index_array: Indices) -> Any:
         with self.lock:
             draw = self._draw(index_array)
+        return self._made(draw)
+
+    def _made(self, draw: Draw) -> Any:
         return self._batch(draw, self.load(draw))
 
     def _batch(self, draw: Draw, x: NDArray[Any]) -> Any:

@@ -103,7 +103,7 @@ class Reading:
     def cancel(self) -> None:
         """Give the batch up: pictures that no thread has taken yet are not read."""
         if self._value is None and self._error is None:
-            self._fail(CancelledError("this batch was cancelled"))
+            self.fail(CancelledError("this batch was cancelled"))
 
     def result(self) -> NDArray[Any]:
         """The batch. Raises what the first bad picture of the batch raised."""
@@ -119,13 +119,14 @@ class Reading:
                 part.result()
             value = self._job.finish()
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
             raise
         self._value, self._parts = value, []
         self._ahead.leave(self)
         return value
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Give the batch up, for this reason."""
         self._error = error
         self._job.stop()
         if self._process == os.getpid():  # a lost thread may have held the lock of a part
@@ -165,5 +166,9 @@ class ReadAhead:
                 if begun and sum(one.nbytes for one in begun) + reading.nbytes > self._limit:
                     return
                 self._begun = [weakref.ref(one) for one in (*begun, reading)]
-                reading.begin()
             self._waiting.popleft()
+            if reading is not None and not reading.done():
+                try:
+                    reading.begin()
+                except Exception as error:  # said by its own `result`, to whoever asks for it
+                    reading.fail(error)

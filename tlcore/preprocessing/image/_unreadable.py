@@ -13,6 +13,12 @@ from tlcore.preprocessing.image._reading import submit
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
+def is_shortage(error: BaseException) -> bool:
+    """Whether a picture could not be read for want of memory or of files that may be open."""
+    causes = error, error.__cause__
+    return any(isinstance(one, OSError) and one.errno in _SHORTAGES for one in causes)
+
+
 def unreadable_pictures(read: Callable[[int], object], n: int) -> dict[int, str]:
     """Why `read(j)` raises, for those of `range(n)` for which it does, in order.
 
@@ -48,8 +54,7 @@ class _Check:
             try:
                 self._read(j)
             except (OSError, ValueError) as error:
-                cause = error.__cause__
-                if isinstance(cause, OSError) and cause.errno in _SHORTAGES:
+                if is_shortage(error):
                     self.stopped = True
                     raise
                 self.reasons[j] = str(error)
