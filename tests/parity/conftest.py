@@ -10,6 +10,11 @@ import importlib.util
 import os
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+import tlcore
+
 PEERS = ("tensorflow", "keras", "tf_keras", "ai_edge_litert")
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,3 +28,10 @@ collect_ignore = (
         if path.name != "test_coexistence.py"
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """The weights of a test do not depend on which tests ran before it."""
+    np.random.seed(0)
+    tlcore.utils.set_random_seed(0)
