@@ -218,6 +218,7 @@ bench: .venv/demo/ready $(TF_PYTHON) $(TORCH_PYTHON) $(OTHERS_PYTHON) ## tlcore 
 	$(BENCH)/bench_layers.py --json build/bench/layers.json --picture docs/roofline.svg
 	$(BENCH)/bench_start.py
 	$(BENCH)/bench_fit.py $(PEERS)
+	$(BENCH)/bench_pictures.py $(PEERS) --json build/bench/pictures.json
 	$(BENCH)/bench_train.py $(PEERS) --json build/bench/train.json
 	$(BENCH)/bench_train.py $(PEERS) --epochs 10
 
