@@ -76,6 +76,8 @@ def _archived(name: str, data: bytes, offset: int) -> bytes:
     import io
     import zipfile
 
+    from tlcore.utils.interrupts import held_back
+
     class Behind(io.BytesIO):  # positions in the archive count from the start of the whole file
         def tell(self) -> int:
             return super().tell() + offset
@@ -84,6 +86,8 @@ def _archived(name: str, data: bytes, offset: int) -> bytes:
             return super().seek(position - (offset if whence == 0 else 0), whence) + offset
 
     stream = Behind()
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    with held_back():  # ZipFile has a destructor, in which a Ctrl-C would be lost
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+        del archive
     return stream.getvalue()
