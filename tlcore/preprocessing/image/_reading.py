@@ -10,6 +10,7 @@ import os
 import weakref
 from collections import deque
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tlcore.utils.locks import new_lock, new_rlock
@@ -80,6 +81,8 @@ class Reading:
         self._job = job
         self._ahead = ahead
         self._parts: list[Future[Any]] | None = None
+        self._ended: list[Future[Any]] = []
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._value: NDArray[Any] | None = None
         self._error: BaseException | None = None
         self._process = os.getpid()
@@ -89,8 +92,24 @@ class Reading:
     def begin(self) -> list[Future[Any]]:
         with self._lock:
             if self._parts is None:
-                self._parts = self._job.begin()
+                ended: list[Future[Any]] = []
+                wake: SimpleQueue[None] = SimpleQueue()
+
+                def tell(part: Future[Any]) -> None:
+                    ended.append(part)
+                    wake.put(None)
+
+                parts = self._job.begin()
+                for part in parts:
+                    part.add_done_callback(tell)
+                self._ended, self._wake, self._parts = ended, wake, parts
             return self._parts
+
+    def _wait(self, parts: list[Future[Any]]) -> None:
+        """Until all have ended. Not for their results: a Ctrl-C in a wait for a future can leave
+        its lock taken, and the crew with it, or come out as another error."""
+        while len(self._ended) < len(parts):
+            self._wake.get()
 
     def done(self) -> bool:
         """Whether `result()` would return without waiting for a picture."""
@@ -115,7 +134,9 @@ class Reading:
             # A forked child has none of the threads that were at work on it.
             self._process, self._parts = os.getpid(), None
         try:
-            for part in self.begin():
+            parts = self.begin()
+            self._wait(parts)
+            for part in parts:
                 part.result()
             value = self._job.finish()
         except Exception as error:
