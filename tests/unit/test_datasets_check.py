@@ -714,14 +714,14 @@ def test_folders_that_cannot_be_looked_at(folder, tmp_path):
 
 def test_a_folder_inside_that_cannot_be_listed(folder, monkeypatch):
     (folder / "a" / "closed").mkdir()
-    real = os.scandir
+    real = os.listdir
 
-    def scandir(path):
+    def listdir(path):
         if str(path).endswith("closed"):
             raise PermissionError(13, "Permission denied", path)
         return real(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "listdir", listdir)
     assert look(folder).keys() == {("unreadable folder", "a/closed")}
 
 

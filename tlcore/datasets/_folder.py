@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tlcore.datasets._findings import Finding
 from tlcore.preprocessing.image import _decoding
 from tlcore.preprocessing.image._directory import DirectoryIterator
-from tlcore.preprocessing.image._listing import list_classes
+from tlcore.preprocessing.image._listing import list_classes, walk
 
 TRAINING, VALIDATION = "training", "validation"
 
@@ -115,9 +115,7 @@ class _Walk:
         """Names of the class's pictures, relative to the directory, in Keras's order."""
         root = os.path.join(self._directory, label)
         listed: list[tuple[str, list[str]]] = []
-        for folder, inner, files in os.walk(
-            root, onerror=self._unreadable, followlinks=self._follow_links
-        ):
+        for folder, inner, files in walk(root, self._unreadable, self._follow_links):
             for name in sorted(inner):
                 path = os.path.join(folder, name)
                 if name.startswith("."):

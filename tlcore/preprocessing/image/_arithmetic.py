@@ -25,19 +25,27 @@ def own_preprocessing(function: Callable[..., Any] | None) -> str | None:
     return None
 
 
+def standardizes_by_user(generator: ImageDataGenerator) -> bool:
+    """Whether code of the user's takes part in `standardize`."""
+    function = generator.preprocessing_function
+    return generator._overridden or bool(function and own_preprocessing(function) is None)
+
+
+def rescales_in_float32(generator: ImageDataGenerator) -> bool:
+    """NumPy multiplies float32 by its own float64 scalars in float64, by Python's in float32."""
+    rescale = generator.rescale
+    return rescale is None or type(rescale) in (bool, int, float)
+
+
 def _standardizes_simply(generator: ImageDataGenerator) -> bool:
     """Whether it is by `rescale` and a preprocessing function of tlcore's own alone."""
-    function = generator.preprocessing_function
-    return (
-        not generator._overridden
-        and (not function or own_preprocessing(function) is not None)
-        and not (
-            generator.samplewise_center
-            or generator.samplewise_std_normalization
-            or generator.featurewise_center
-            or generator.featurewise_std_normalization
-            or generator.zca_whitening
-        )
+    return not (
+        standardizes_by_user(generator)
+        or generator.samplewise_center
+        or generator.samplewise_std_normalization
+        or generator.featurewise_center
+        or generator.featurewise_std_normalization
+        or generator.zca_whitening
     )
 
 
@@ -49,16 +57,14 @@ def standardization_key(generator: ImageDataGenerator | None) -> tuple[Hashable,
     """
     if generator is None:
         return ()
-    function = generator.preprocessing_function
-    name = own_preprocessing(function)
-    if generator._overridden or generator.zca_whitening or (function and name is None):
+    if standardizes_by_user(generator) or generator.zca_whitening:
         return None
     featurewise = (
         np.asarray(generator.mean if generator.featurewise_center else None),
         np.asarray(generator.std if generator.featurewise_std_normalization else None),
     )
     return (
-        name,
+        own_preprocessing(generator.preprocessing_function),
         float(generator.rescale or 1.0),
         type(generator.rescale).__name__,
         bool(generator.samplewise_center),
@@ -71,12 +77,9 @@ def pixel_rule(generator: ImageDataGenerator | None) -> Rule | None:
     """What `standardize` makes of a byte as a rule that C can run, or None if it is not one."""
     if generator is None:
         return 1.0, 1.0, -0.0
-    if not _standardizes_simply(generator):
+    if not _standardizes_simply(generator) or not rescales_in_float32(generator):
         return None
     rescale = generator.rescale
-    # NumPy multiplies float32 by its own float64 scalars in float64, by Python's in float32.
-    if rescale is not None and type(rescale) not in (bool, int, float):
-        return None
     if not generator.preprocessing_function:
         return 1.0, float(rescale or 1.0), -0.0
     return None if rescale else (127.5, 1.0, -1.0)

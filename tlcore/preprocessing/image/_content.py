@@ -13,7 +13,7 @@ from functools import lru_cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tlcore.preprocessing.image._pictures import _read_bytes, unreadable
+from tlcore.preprocessing.image._pictures import _read_bytes, status_of
 from tlcore.preprocessing.image._reading import submit
 from tlcore.utils.digests import key_of
 from tlcore.utils.locks import new_lock
@@ -102,10 +102,7 @@ def with_draws(keys: list[bytes], draw: Draw) -> list[bytes]:
 
 
 def _look(path: str) -> _Seen:
-    try:
-        found = os.stat(path)
-    except OSError as error:
-        raise unreadable(repr(path), error) from error
+    found = status_of(path)
     return _Seen(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

@@ -18,7 +18,7 @@ from tlcore.preprocessing.image._pictures import (
     check_interpolation,
     check_target_size,
     read_pixels,
-    unreadable,
+    status_of,
 )
 from tlcore.preprocessing.image._remarks import Remarks, remarks_on
 from tlcore.preprocessing.image._unreadable import unreadable_pictures
@@ -251,10 +251,7 @@ class FilesIterator(PictureIterator):
         return pixels
 
     def _stamp(self, path: str) -> Stamp:
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise unreadable(repr(path), error) from error
+        status = status_of(path)
         return status.st_size, status.st_mtime_ns
 
     def _state(self, size: int, modified: int) -> Hashable:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from tlcore.utils.notes import note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 # Kinds of pictures, by the ends of their names, that Keras's listing passes over: those that are
 # read all the same when they are named, and those that are not.
@@ -94,7 +94,11 @@ def list_pictures(
         raise FileNotFoundError(f"Folder {root!r} of class {name!r} does not exist.")
     hidden: list[str] = []
     listed: list[tuple[str, list[str]]] = []
-    for folder, inner, files in _walk(root, follow_links):
+
+    def stop(error: OSError) -> NoReturn:
+        _raise_unreadable(os.fspath(error.filename), error)
+
+    for folder, inner, files in walk(root, stop, follow_links):
         hidden += [
             os.path.relpath(os.path.join(folder, sub), directory)
             for sub in inner
@@ -125,20 +129,24 @@ def list_pictures(
     return pictures
 
 
-def _walk(root: str, follow_links: bool) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, in which a Ctrl-C can leave a folder open."""
+def walk(
+    root: str, onerror: Callable[[OSError], None] | None = None, followlinks: bool = False
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, in which a Ctrl-C can leave a folder open; in the same order."""
     left = [root]
     while left:
         folder = left.pop()
         try:
             names = os.listdir(folder)
         except OSError as error:
-            _raise_unreadable(folder, error)
+            if onerror is not None:
+                onerror(error)
+            continue
         inner = [name for name in names if os.path.isdir(os.path.join(folder, name))]
         folders = set(inner)
         yield folder, inner, [name for name in names if name not in folders]
-        paths = [os.path.join(folder, name) for name in inner]
-        left += [path for path in paths if follow_links or not os.path.islink(path)]
+        paths = [os.path.join(folder, name) for name in reversed(inner)]
+        left += [path for path in paths if followlinks or not os.path.islink(path)]
 
 
 def _note_hidden(directory: str, names: list[str]) -> None:

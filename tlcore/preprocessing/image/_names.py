@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from tlcore.preprocessing.image._listing import walk
+
 EXTENSIONS = ("jpg", "jpeg", "bmp", "png", "ppm", "tif", "tiff")
 
 
@@ -31,7 +33,7 @@ def list_pictures(
     ends = tuple(f".{one}" for one in ((ext,) if isinstance(ext, str) else ext))
     return [
         os.path.join(folder, name)
-        for folder, _, names in os.walk(os.fspath(directory))
+        for folder, _, names in walk(os.fspath(directory))
         for name in names
         if name.lower().endswith(ends)
     ]

@@ -285,6 +285,14 @@ def _read_bytes(path: PicturePath | io.BytesIO) -> tuple[str, bytes, Stamp]:
     return name, content, (stamp[0], stamp[1])
 
 
+def status_of(path: str) -> os.stat_result:
+    """`os.stat` of a picture file. Raises OSError that names it as a picture."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise unreadable(repr(path), error) from error
+
+
 def unreadable(name: str, error: OSError) -> OSError:
     """The exception that says why the picture file `name` cannot be read."""
     if isinstance(error, FileNotFoundError):

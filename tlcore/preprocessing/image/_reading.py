@@ -182,14 +182,15 @@ class ReadAhead:
     def _pump(self) -> None:
         while self._waiting:
             reading = self._waiting[0]()
-            if reading is not None and not reading.done():
-                begun = [one for one in (ref() for ref in self._begun) if one is not None]
-                if begun and sum(one.nbytes for one in begun) + reading.nbytes > self._limit:
-                    return
-                self._begun = [weakref.ref(one) for one in (*begun, reading)]
+            if reading is None or reading.done():
+                self._waiting.popleft()
+                continue
+            begun = [one for one in (ref() for ref in self._begun) if one is not None]
+            if begun and sum(one.nbytes for one in begun) + reading.nbytes > self._limit:
+                return
+            self._begun = [weakref.ref(one) for one in (*begun, reading)]
             self._waiting.popleft()
-            if reading is not None and not reading.done():
-                try:
-                    reading.begin()
-                except Exception as error:  # said by its own `result`, to whoever asks for it
-                    reading.fail(error)
+            try:
+                reading.begin()
+            except Exception as error:  # said by its own `result`, to whoever asks for it
+                reading.fail(error)

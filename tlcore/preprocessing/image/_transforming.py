@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tlcore import _core
-from tlcore.preprocessing.image._arithmetic import own_preprocessing
+from tlcore.preprocessing.image._arithmetic import rescales_in_float32, standardizes_by_user
 from tlcore.preprocessing.image._transformations import affine_matrices
 
 if TYPE_CHECKING:
@@ -153,16 +153,13 @@ def standardizing(generator: ImageDataGenerator) -> dict[str, Any] | None:
     """
     arguments: dict[str, Any] = {}
     function, rescale = generator.preprocessing_function, generator.rescale
-    # NumPy multiplies float32 by its own float64 scalars in float64, by Python's in float32.
     if (
-        generator._overridden
+        standardizes_by_user(generator)
         or generator.zca_whitening
-        or (rescale is not None and type(rescale) not in (bool, int, float))
+        or not rescales_in_float32(generator)
     ):
         return None
     if function:
-        if own_preprocessing(function) is None:
-            return None
         arguments.update(divide=127.5, offset=-1.0)
     if rescale:
         arguments["rescale" if function else "scale"] = float(rescale)
